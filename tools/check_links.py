@@ -1,0 +1,40 @@
+"""Do the links and pictures in README.md, CONTRIBUTING.md, CHANGELOG.md and the notebooks lead to files that exist?
+
+    python tools/check_links.py
+"""
+import json, re, sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"')
+
+def slug(heading): return re.sub(r'[^\w\- ]', '', heading.lower()).strip().replace(' ', '-')
+
+def prose(path):
+    "A page's text without its code"
+    if path.suffix == '.ipynb':
+        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+        return '\n\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
+    return path.read_text(encoding='utf-8')
+
+def broken(path):
+    "Links of a page that lead nowhere"
+    text = re.sub(r'```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$', '', prose(path), flags=re.S)
+    for match in LINK.finditer(text):
+        target = match[1] or match[2]
+        if re.match(r'[a-z]+:', target): continue
+        file, _, anchor = target.partition('#')
+        page = (path.parent/file).resolve() if file else path
+        if not page.exists(): yield target; continue
+        if anchor and page.suffix in ('.md', '.ipynb') and slug(anchor.replace('-', ' ')) not in map(slug, re.findall(r'^#+ (.*)$', prose(page), re.M)): yield target
+
+def main():
+    pages = [*ROOT.glob('*.md'), *(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)]
+    listed = re.findall(r'[\w/]+\.ipynb', (ROOT/'nbs'/'sidebar.yml').read_text())
+    bad = [f'{p.relative_to(ROOT)}: {t}' for p in sorted(pages) for t in broken(p)]
+    bad += [f'nbs/sidebar.yml: {n}' for n in listed if not (ROOT/'nbs'/n).exists()]
+    bad += [f'not in nbs/sidebar.yml: {p.name}' for p in pages if p.suffix == '.ipynb' and p.relative_to(ROOT/'nbs').as_posix() not in listed]
+    print('\n'.join(bad) or f'{len(pages)} pages, no broken link')
+    sys.exit(bool(bad))
+
+if __name__ == '__main__': main()

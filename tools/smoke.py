@@ -1,0 +1,17 @@
+"""Import every module and run each room once in small, as a user without the dev extra would.  python tools/smoke.py"""
+import importlib, pkgutil, tempfile
+from pathlib import Path
+import torch
+import tcl_nb
+
+def main():
+    modules = [m.name for m in pkgutil.iter_modules(tcl_nb.__path__) if not m.name.startswith('_')]
+    for m in modules: importlib.import_module(f'tcl_nb.{m}')
+    from fastai.learner import Learner # the newest fastai lives beside this package
+    from tcl_nb.demo import tcl_demo
+    with tempfile.TemporaryDirectory() as folder:
+        tcl_demo(['--steps', '2', '--batch', '4', '--out', folder])
+        assert (Path(folder)/'tcl_demo.png').stat().st_size > 10_000
+    print(f'{len(modules)} modules, demo runs, fastai {importlib.import_module("fastai").__version__}, torch {torch.__version__}')
+
+if __name__ == '__main__': main()
