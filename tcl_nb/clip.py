@@ -75,9 +75,7 @@ def _unsupported(model):
     if not all(isinstance(b.attn, nn.MultiheadAttention) for b in visual.transformer.resblocks): return 'attention of its own kind'
     return '' if all(a == b for a, b in (visual.grid_size, visual.patch_size)) else 'a grid or patches that are not square'
 
-# %% ../nbs/02_clip.ipynb #6ace73a2
-SMALL_TEMPLATES = ('{}', 'the {}', 'a {}', 'a picture of the {}', 'a scene with the {}')
-
+# %% ../nbs/02_clip.ipynb #1c1466e7
 class FrozenCLIP(nn.Module):
     "A CLIP whose weights never change; `trunk` → `dense`, `image_embedding`; words → `text_embedding`"
     def __init__(self,
@@ -125,6 +123,7 @@ def class_token_attention(
     "What self-attention gives the class token, without computing the others"
     return attn(x[:, :1], x, x, need_weights=False)[0]
 
+# %% ../nbs/02_clip.ipynb #671232d3
 @patch
 def image_embedding(self:FrozenCLIP,
     trunk:torch.Tensor, # [B,1+L,D]
@@ -135,7 +134,7 @@ def image_embedding(self:FrozenCLIP,
     cls = cls + block.ls_2(block.mlp(block.ln_2(cls)))
     return self.visual.ln_post(cls[:, 0]) @ self.visual.proj
 
-# %% ../nbs/02_clip.ipynb #8cbf443f
+# %% ../nbs/02_clip.ipynb #d93910dd
 def to_map(
     tokens:torch.Tensor, # [B,L,D], row by row
     grid:tuple, # (h, w)
@@ -143,6 +142,7 @@ def to_map(
     "Patch tokens as a map"
     return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
 
+# %% ../nbs/02_clip.ipynb #ef590935
 @patch
 def dense(self:FrozenCLIP,
     trunk:torch.Tensor, # [B,1+L,D]
@@ -153,7 +153,7 @@ def dense(self:FrozenCLIP,
     tokens = run_block(self.last_block, trunk, attention)[:, 1:]
     return to_map(self.visual.ln_post(tokens) @ self.visual.proj, grid)
 
-# %% ../nbs/02_clip.ipynb #5d5076dc
+# %% ../nbs/02_clip.ipynb #7228862d
 @patch
 @torch.no_grad()
 def text_embedding(self:FrozenCLIP,
@@ -163,7 +163,7 @@ def text_embedding(self:FrozenCLIP,
     device = self.visual.conv1.weight.device
     return self.model.encode_text(self.tokenizer([texts] if isinstance(texts, str) else list(texts)).to(device))
 
-# %% ../nbs/02_clip.ipynb #bf8a806a
+# %% ../nbs/02_clip.ipynb #16528f28
 def average_templates(
     raw:torch.Tensor, # [N,T,C]: N classes under T templates, not normalised
     normalise_first:bool=False, # True: the usual way; False: the published TCL evaluation's
@@ -172,7 +172,7 @@ def average_templates(
     if normalise_first: raw = F.normalize(raw, dim=-1, eps=1e-6)
     return F.normalize(raw.mean(1), dim=-1, eps=1e-6)
 
-# %% ../nbs/02_clip.ipynb #1a62ebcc
+# %% ../nbs/02_clip.ipynb #f4da5cd1
 @patch
 def class_embedding(self:FrozenCLIP,
     names, # A class name or N of them
@@ -184,7 +184,7 @@ def class_embedding(self:FrozenCLIP,
     raw = self.text_embedding([t.format(n) for n in names for t in templates])
     return average_templates(raw.unflatten(0, (len(names), len(templates))), normalise_first)
 
-# %% ../nbs/02_clip.ipynb #de295b27
+# %% ../nbs/02_clip.ipynb #5bfa2d20
 class WordTokenizer:
     "One token a word: sentences → token ids, with padding 0, start 1 and the end token as the largest id"
     def __init__(self,
@@ -207,7 +207,7 @@ class WordTokenizer:
             row[:len(ids)] = torch.tensor(ids)
         return out
 
-# %% ../nbs/02_clip.ipynb #89a53840
+# %% ../nbs/02_clip.ipynb #099522ba
 @patch
 def _ids(self:WordTokenizer, text):
     words = re.findall(r'[^\W_]+', text.lower())
@@ -221,7 +221,7 @@ def _id(self:WordTokenizer, word, text):
     hint = f"; near it: {', '.join(near)}" if near else ''
     raise TclError(f"unknown word '{word}' in '{text}': the small CLIP knows {len(self.words)} words{hint}")
 
-# %% ../nbs/02_clip.ipynb #5869b831
+# %% ../nbs/02_clip.ipynb #cc332901
 def read_safetensors(
     path, # A .safetensors file
     what:str='weights', # What the file should hold, for the error message
@@ -231,7 +231,9 @@ def read_safetensors(
         with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
     except Exception as e: raise TclError(f"cannot read {what} from '{path}': {e}") from e
 
-# %% ../nbs/02_clip.ipynb #7d014fa0
+# %% ../nbs/02_clip.ipynb #bd1bbdf7
+SMALL_TEMPLATES = ('{}', 'the {}', 'a {}', 'a picture of the {}', 'a scene with the {}')
+
 def _small(path, name):
     "A small CLIP from its file"
     tensors, meta = read_safetensors(path, 'a small CLIP')
@@ -243,9 +245,9 @@ def _small(path, name):
         raise TclError(f"'{path}' is not a whole small CLIP: {textwrap.shorten(str(e), 200)}") from e
     return FrozenCLIP(model, WordTokenizer(words, model.context_length), name, SMALL_TEMPLATES)
 
-# %% ../nbs/02_clip.ipynb #f49aba46
-def _open_clip(name, pretrained):
-    "One of open_clip's models, checked before it is built"
+# %% ../nbs/02_clip.ipynb #7a9feaad
+def _checked(name, pretrained):
+    "Raise a `TclError` unless open_clip has this model and weights, and the tower is supported"
     try: config = open_clip.get_model_config(name)
     except Exception as e: raise TclError(f"no configuration for '{name}': {textwrap.shorten(str(e), 200)}") from e
     if config is None:
@@ -256,11 +258,16 @@ def _open_clip(name, pretrained):
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained and not Path(pretrained).is_file() and not open_clip.get_pretrained_cfg(name, pretrained):
         raise TclError(f"'{pretrained}' is neither a file nor a set of weights for '{name}'; there are: {', '.join(tags) or 'none'}")
+
+# %% ../nbs/02_clip.ipynb #e704aa40
+def _open_clip(name, pretrained):
+    "One of open_clip's models, checked before it is built"
+    _checked(name, pretrained)
     try: model, tokenizer = open_clip.create_model(name, pretrained=pretrained, pretrained_text=False), open_clip.get_tokenizer(name)
     except Exception as e: raise TclError(f"open_clip cannot build '{name}' with pretrained={pretrained!r}: {textwrap.shorten(str(e), 200)}") from e
     return FrozenCLIP(model, tokenizer, name)
 
-# %% ../nbs/02_clip.ipynb #4884821e
+# %% ../nbs/02_clip.ipynb #62b6942a
 def load_clip(
     name:str='small', # 'small', a file written by the appendix's command, or one of open_clip's ViT names
     pretrained:str=None, # open_clip's pretrained tag or a checkpoint's path; None: random weights from a fixed seed

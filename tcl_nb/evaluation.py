@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['confusion', 'iou', 'mean_iou', 'class_labels', 'best_and_score', 'label', 'find_threshold', 'evaluate']
 
-# %% ../nbs/10_evaluation.ipynb #a0b4b289
+# %% ../nbs/10_evaluation.ipynb #b84998fb
 import torch, torch.nn.functional as F
 from .core import normalise
 from .clip import FrozenCLIP
 from .smallworld import SmallWorld, Split
 
-# %% ../nbs/10_evaluation.ipynb #fc4e3a0c
+# %% ../nbs/10_evaluation.ipynb #ab74f752
 def confusion(
     predicted:torch.Tensor, # int64, any shape, 0..n-1
     truth:torch.Tensor, # int64, same shape; entries outside 0..n-1 are ignored
@@ -21,6 +21,7 @@ def confusion(
     keep = (truth >= 0) & (truth < n)
     return torch.bincount(truth[keep]*n + predicted[keep], minlength=n*n).reshape(n, n)
 
+# %% ../nbs/10_evaluation.ipynb #3e545838
 def iou(
     matrix:torch.Tensor, # [n,n] from `confusion`
 ) -> torch.Tensor: # [n] in 0..1; nan for a class that is neither there nor predicted
@@ -31,10 +32,10 @@ def iou(
 def mean_iou(
     matrix:torch.Tensor, # [n,n] from `confusion`
 ) -> float: # In 0..100
-    "Mean over classes that are there or predicted, in percent"
+    "Mean over the classes that are there or predicted, in percent"
     return 100*iou(matrix).nanmean().item()
 
-# %% ../nbs/10_evaluation.ipynb #9cdac869
+# %% ../nbs/10_evaluation.ipynb #f656d2fd
 def class_labels(
     labels:torch.Tensor, # [B,H,W] index into the world's names
     world:SmallWorld, # Whose labels they are
@@ -45,7 +46,7 @@ def class_labels(
     for i, name in enumerate(split.names): table[world.names.index(name)] = i + split.background
     return table[labels]
 
-# %% ../nbs/10_evaluation.ipynb #dd45de29
+# %% ../nbs/10_evaluation.ipynb #e418797a
 @torch.no_grad()
 def best_and_score(
     system, # Function (image, text) → score maps, see chapter 07
@@ -72,9 +73,9 @@ def label(
     "Winners and threshold to labels"
     return torch.where(score > threshold, best + 1, 0)
 
-# %% ../nbs/10_evaluation.ipynb #24ff3630
+# %% ../nbs/10_evaluation.ipynb #46124205
 def find_threshold(
-    system, clip, world:SmallWorld, # As in `best_and_score`
+    system, clip:FrozenCLIP, world:SmallWorld, # As in `best_and_score`
     n:int=300, # Scenes of the validation set
 ) -> tuple: # (threshold in 0..1, mIoU there in percent)
     "The background threshold with the highest mIoU on the validation set"
@@ -84,7 +85,7 @@ def find_threshold(
     return max(curve.items(), key=lambda kv: kv[1])
 
 def evaluate(
-    system, clip, world:SmallWorld, split, # As in `best_and_score`
+    system, clip:FrozenCLIP, world:SmallWorld, split, # As in `best_and_score`
     threshold:float, # Background threshold, from `find_threshold`
     n:int=300, # Scenes
 ) -> float: # mIoU in percent

@@ -75,6 +75,7 @@ class Stage(nn.Module):
     ) -> torch.Tensor: # [B,D,2h,2w]
         return self.conv2(self.conv(x, upsample=True))
 
+# %% ../nbs/03_grounder.ipynb #54135619
 class Projection(nn.Module):
     "CLIP's final LayerNorm and projection, applied to each pixel"
     def __init__(self,
@@ -88,17 +89,20 @@ class Projection(nn.Module):
     ) -> torch.Tensor: # [B,C,h,w]
         return (self.ln(x.permute(0, 2, 3, 1)) @ self.proj).permute(0, 3, 1, 2)
 
-# %% ../nbs/03_grounder.ipynb #5d60816a
+# %% ../nbs/03_grounder.ipynb #b2fbb2b9
 class Grounder(nn.Module):
     "Tokens before CLIP's last block → a dense embedding with four times the resolution (TCL, section 3.2)"
     def __init__(self,
         clip:FrozenCLIP, # The tower whose last block, LayerNorm and projection are copied
         decoder:bool=True, # False: nearest up-sampling in its place, to ask what the decoder is worth
+        gate:float=0., # Where the decoder's gates start; published: shut
     ):
         super().__init__()
         width = clip.visual.ln_post.normalized_shape[0]
         self.block = copy.deepcopy(clip.last_block)
         self.decoder = nn.Sequential(Stage(width), Stage(width)) if decoder else nn.Upsample(scale_factor=4)
+        for block in self.decoder.modules():
+            if isinstance(block, GatedConv): block.gate.data.fill_(gate)
         self.project = Projection(clip.visual.ln_post, clip.visual.proj)
         self.w, self.b = nn.Parameter(torch.tensor(10.)), nn.Parameter(torch.tensor(-2.5))
         self.requires_grad_(True)
@@ -111,7 +115,7 @@ class Grounder(nn.Module):
         x = to_map(tokens, grid).contiguous(memory_format=torch.channels_last)
         return self.project(self.decoder(x))
 
-# %% ../nbs/03_grounder.ipynb #b366c404
+# %% ../nbs/03_grounder.ipynb #78fcd9b1
 def save_grounder(
     grounder:Grounder, # What to save
     path, # File to write, .safetensors
@@ -122,7 +126,7 @@ def save_grounder(
     state = {k: (v.half() if half else v).contiguous() for k, v in grounder.state_dict().items()}
     with writing(path) as aside: save_file(state, aside, metadata)
 
-# %% ../nbs/03_grounder.ipynb #e0f33577
+# %% ../nbs/03_grounder.ipynb #fbc98b4f
 def load_grounder(
     path, # 'small' or a file written by `save_grounder`
     clip:FrozenCLIP, # The tower that it was trained with
@@ -135,7 +139,7 @@ def load_grounder(
     except RuntimeError as e: raise TclError(f"'{path}' is not a grounder for {clip.name or 'this tower'}: {textwrap.shorten(str(e), 240)}") from e
     return grounder.eval()
 
-# %% ../nbs/03_grounder.ipynb #039c7424
+# %% ../nbs/03_grounder.ipynb #44bc16a6
 _PUBLISHED = ((r'^masker\.image_encoder\.backbone\.transformer\.resblocks\.\d+\.', 'block.'),
               (r'^masker\.image_encoder\.decoder\.decoder\.net\.', 'decoder.'), (r'\.gate\.gate$', '.gate'),
               (r'^masker\.image_encoder\.decoder\.image_proj\.', 'project.'), (r'^masker\.sim2mask\.', ''))

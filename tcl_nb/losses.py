@@ -8,64 +8,68 @@ __all__ = ['WEIGHTS', 'symmetric_cross_entropy', 'temperature', 'image_level', '
 
 # %% ../nbs/05_losses.ipynb #a0b4b289
 import torch, torch.nn.functional as F
-from .masking import masked_pool, unit
+from .masking import at_least_float32, masked_pool, unit
 
-# %% ../nbs/05_losses.ipynb #66c10b51
+# %% ../nbs/05_losses.ipynb #dff06791
 def symmetric_cross_entropy(
     logits:torch.Tensor, # [B,B]: image i against text j; the diagonal is right
-) -> torch.Tensor: # Scalar ≥ 0
-    "InfoNCE in both directions: mean of the image → text and text → image cross-entropies"
+) -> torch.Tensor: # Scalar ≥ 0; log B by guessing
+    "InfoNCE in both directions: mean of the image → text and text → image cross-entropies (TCL, section 3)"
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))/2
 
+# %% ../nbs/05_losses.ipynb #6bf6d326
 def temperature(
     logit_scale:torch.Tensor, # Learned scalar, initially ln(1/0.07)
 ) -> torch.Tensor: # Scalar in 0..100
     "Factor on cosines before the softmax: exp(scale), at most 100"
     return logit_scale.exp().clamp(max=100)
 
-# %% ../nbs/05_losses.ipynb #5cee2043
+# %% ../nbs/05_losses.ipynb #62843b8c
 def image_level(
-    masked:torch.Tensor, # [B,C] CLIP's embeddings of the masked images
-    text:torch.Tensor, # [B,C]
+    masked:torch.Tensor, # [B,C] CLIP's embeddings of the masked images, of any length
+    text:torch.Tensor, # [B,C] embeddings of the captions, of any length
     logit_scale:torch.Tensor, # Learned scalar
 ) -> torch.Tensor: # Scalar ≥ 0
-    "TCL_v: what the mask keeps of an image must look to CLIP like its caption (TCL, eq. 6)"
-    return symmetric_cross_entropy(temperature(logit_scale)*unit(masked.float()) @ unit(text.float()).T)
+    "TCL_v: what the mask keeps of an image must look to CLIP like its caption (TCL, section 3)"
+    masked, text = at_least_float32(masked), at_least_float32(text)
+    return symmetric_cross_entropy(temperature(logit_scale)*unit(masked) @ unit(text).T)
 
+# %% ../nbs/05_losses.ipynb #d3f3c6d3
 def feature_level(
     pooled:torch.Tensor, # [B,B,C] dense embedding of image i pooled under the mask of text j
-    text:torch.Tensor, # [B,C]
+    text:torch.Tensor, # [B,C] embeddings of the captions, of any length
     logit_scale:torch.Tensor, # Learned scalar
 ) -> torch.Tensor: # Scalar ≥ 0
-    "TCL_f: what the mask of a text gathers must match that text, and more so in its own image (TCL, eq. 7)"
-    cos = torch.einsum('ijc,jc->ij', unit(pooled.float()), unit(text.float()))
-    return symmetric_cross_entropy(temperature(logit_scale)*cos)
+    "TCL_f: what the mask of a text gathers must match that text, and more so in its own image (TCL, section 3)"
+    cosine = torch.einsum('ijc,jc->ij', unit(at_least_float32(pooled)), unit(at_least_float32(text)))
+    return symmetric_cross_entropy(temperature(logit_scale)*cosine)
 
-# %% ../nbs/05_losses.ipynb #085d48bd
+# %% ../nbs/05_losses.ipynb #3b7aa30f
 def area(
     mask:torch.Tensor, # [B,B,h,w] in 0..1: image i, text j
     positive:float=.4, # Prior of the area of a matching text's mask, share of the image
     negative:float=0., # Prior of the area of another's
-) -> tuple: # (positive term, negative term), scalars
-    "Distance of the mean areas from their priors (TCL, eq. 9)"
+) -> tuple: # (positive term, negative term), scalars ≥ 0
+    "Distance of the mean areas from their priors (TCL, section 3)"
     own = mask.diagonal() # [h,w,B]
     others = (mask.sum() - own.sum())/max(1, mask.numel() - own.numel())
     return (own.mean() - positive).abs(), (others - negative).abs()
 
+# %% ../nbs/05_losses.ipynb #46b97668
 def total_variation(
-    maps:torch.Tensor, # [...,h,w]
+    maps:torch.Tensor, # [...,h,w], any range
 ) -> torch.Tensor: # Scalar ≥ 0
-    "Mean absolute difference of neighbours, across plus down (TCL, eq. 10)"
+    "Mean absolute difference of neighbours, across plus down (TCL, section 3)"
     return maps.diff(dim=-1).abs().mean() + maps.diff(dim=-2).abs().mean()
 
-# %% ../nbs/05_losses.ipynb #eef70f0a
+# %% ../nbs/05_losses.ipynb #22c466f2
 #: Weights of the published objective
 WEIGHTS = dict(image=.1, feature=.1, area=.4, other_area=.4, mask_tv=1., dense_tv=1.)
 
 def weighted_sum(
     terms:dict, # Name → scalar
-    weights:dict=WEIGHTS, # Name → factor; a term without one is left out
+    weights:dict=WEIGHTS, # Name → factor; a term without one, or with 0, is left out
 ) -> torch.Tensor: # Scalar
-    "The objective: 0.1·(TCL_v + TCL_f) + 0.4·(area⁺ + area⁻) + 1.0·(TV(mask) + TV(dense))"
+    "The objective: 0.1·(TCL_v + TCL_f) + 0.4·(area⁺ + area⁻) + 1.0·(TV(mask) + TV(dense)) (TCL, section 3)"
     return sum(weights[k]*v for k, v in terms.items() if weights.get(k))

@@ -19,13 +19,14 @@ def unit(
     "L2-normalise"
     return F.normalize(x, dim=dim, eps=EPS)
 
+# %% ../nbs/04_masking.ipynb #f7cd13bb
 def at_least_float32(
     x:torch.Tensor, # Any shape and float type
 ) -> torch.Tensor: # float32 for a half-precision tensor, else as it was
-    "Raise half precision, as mixed-precision training produces it, before lengths and losses are computed"
+    "Raise half precision before lengths and losses are computed"
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
-# %% ../nbs/04_masking.ipynb #a564ae73
+# %% ../nbs/04_masking.ipynb #9edd87a7
 def similarity(
     dense:torch.Tensor, # [B,C,h,w] dense embedding, not normalised
     text:torch.Tensor, # [N,C] text embeddings, of any length
@@ -35,7 +36,7 @@ def similarity(
     product = torch.einsum('bchw,nc->bnhw', dense, text)
     return product/dense.norm(dim=1, keepdim=True).clamp(min=EPS)
 
-# %% ../nbs/04_masking.ipynb #aac64dcc
+# %% ../nbs/04_masking.ipynb #222c1c75
 def mask_logits(
     sim:torch.Tensor, # [B,N,h,w], cosine in -1..1
     w:torch.Tensor, # Scale, a learned scalar
@@ -44,6 +45,7 @@ def mask_logits(
     "w·s + b (TCL, section 3)"
     return w*sim + b
 
+# %% ../nbs/04_masking.ipynb #69304d83
 def soft_mask(
     sim:torch.Tensor, # [B,N,h,w], cosine in -1..1
     w:torch.Tensor, # Scale, a learned scalar
@@ -52,7 +54,7 @@ def soft_mask(
     "Probability that a pixel is what the text names: σ(w·s + b)"
     return mask_logits(sim, w, b).sigmoid()
 
-# %% ../nbs/04_masking.ipynb #b17cbab3
+# %% ../nbs/04_masking.ipynb #c568e15e
 def gumbel_sigmoid(
     logits:torch.Tensor, # Any shape
     uniform:torch.Tensor=None, # Noise u in 0..1 of the same shape; drawn when None
@@ -63,14 +65,14 @@ def gumbel_sigmoid(
     y = ((logits + (uniform/(1-uniform)).log())/tau).sigmoid()
     return (y > .5).to(y) + (y - y.detach())
 
-# %% ../nbs/04_masking.ipynb #32392a82
+# %% ../nbs/04_masking.ipynb #501963e4
 def hard_mask(
     mask:torch.Tensor, # [B,N,h,w] in 0..1
 ) -> torch.Tensor: # [B,N,h,w], 0 or 1
     "The mask without noise, as at inference: 1 above one half"
     return (mask > .5).to(mask)
 
-# %% ../nbs/04_masking.ipynb #8f56229c
+# %% ../nbs/04_masking.ipynb #ceacfeb2
 def masked_pool(
     dense:torch.Tensor, # [B,C,h,w] dense embedding, not normalised
     mask:torch.Tensor, # [B,N,h,w] in 0..1
@@ -78,7 +80,7 @@ def masked_pool(
     "Mean of the dense embedding under each mask (TCL, section 3)"
     return torch.einsum('bnhw,bchw->bnc', mask, dense)/(mask.sum((2, 3))[..., None] + EPS)
 
-# %% ../nbs/04_masking.ipynb #3da500f2
+# %% ../nbs/04_masking.ipynb #9b65c8dc
 def masked_image(
     image:torch.Tensor, # [B,3,H,W] normalised
     mask:torch.Tensor, # [B,1,h,w], 0 or 1

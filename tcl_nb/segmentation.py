@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['maskclip_system', 'tcl_system']
 
-# %% ../nbs/07_segmentation.ipynb #aeaf8369
+# %% ../nbs/07_segmentation.ipynb #acce40a6
 import torch
 from .clip import FrozenCLIP
 from .grounder import Grounder
 from .masking import similarity, soft_mask
 
-# %% ../nbs/07_segmentation.ipynb #88ccc23e
+# %% ../nbs/07_segmentation.ipynb #90767510
 def maskclip_system(
     clip:FrozenCLIP, # The frozen tower
     w:float=10., b:float=-2.5, # Scale and shift, the grounder's at initialisation
@@ -21,6 +21,7 @@ def maskclip_system(
     def maps(image, text): return soft_mask(similarity(clip.dense(clip.trunk(image), clip.grid(image)), text), w, b)
     return maps
 
+# %% ../nbs/07_segmentation.ipynb #71d34fcc
 def tcl_system(
     clip:FrozenCLIP, # The frozen tower
     grounder:Grounder, # What TCL trained

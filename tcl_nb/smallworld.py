@@ -238,6 +238,7 @@ def splits(self:SmallWorld) -> dict: # `Split`s by name
         Split('new_designs', seen, ('fluent',), 13, seen),
         Split('stuff', few, hands, 14, STUFF + few, False, .7))}
 
+# %% ../nbs/01_smallworld.ipynb #6a59b41d
 @patch
 def split(self:SmallWorld,
     name:str, # One of `splits`
@@ -246,7 +247,7 @@ def split(self:SmallWorld,
     if name not in self.splits: raise TclError(f"no split '{name}' in this world; it has {', '.join(self.splits)}")
     return self.splits[name]
 
-# %% ../nbs/01_smallworld.ipynb #148f7c16
+# %% ../nbs/01_smallworld.ipynb #3756f759
 @patch
 def _tiles_of(self:SmallWorld, split):
     "Word → indices of the drawings that this split may use"
@@ -260,7 +261,7 @@ def _tiles_of(self:SmallWorld, split):
         self._tables[key] = table
     return self._tables[key]
 
-# %% ../nbs/01_smallworld.ipynb #8b776d75
+# %% ../nbs/01_smallworld.ipynb #37284c4d
 @dataclass(frozen=True)
 class Thing:
     "One drawing in a scene; positions and sizes are shares of the scene's side"
@@ -272,6 +273,7 @@ class Thing:
     mirror:bool # Left and right exchanged
     tint:tuple # Gains of red, green and blue
 
+# %% ../nbs/01_smallworld.ipynb #eadf2544
 @dataclass(frozen=True)
 class Layout:
     "All that defines one scene"
@@ -282,7 +284,7 @@ class Layout:
     caption:str # Says most of what is there
     seed:tuple # (seed of the split, index of the scene)
 
-# %% ../nbs/01_smallworld.ipynb #01296cf0
+# %% ../nbs/01_smallworld.ipynb #9e1622bf
 def _place(
     tiles, # Indices of the drawings to choose from
     placed, # `Thing`s that lie there
@@ -297,7 +299,7 @@ def _place(
     tint = tuple(.85+.3*next(u) for _ in range(3))
     return Thing(_pick(tiles, next(u)), x, y, side, (next(u)-.5)*.9, next(u) < .5, tint)
 
-# %% ../nbs/01_smallworld.ipynb #dafbf0fe
+# %% ../nbs/01_smallworld.ipynb #5f926634
 def _choose_stuff(horizon, u):
     "(kind, variant, y, x, flip, gain) of one or two kinds of stuff, and the (height, tilt) of the horizon between them"
     kinds = [int(next(u)*len(STUFF))]
@@ -307,13 +309,16 @@ def _choose_stuff(horizon, u):
     stuff = tuple((k, next(u), next(u), next(u), next(u) < .5, .8+.4*next(u)) for k in kinds)
     return stuff, (.3+.4*next(u), .4*(next(u)-.5)) if len(kinds) == 2 else (0., 0.)
 
-# %% ../nbs/01_smallworld.ipynb #a1dfb814
+# %% ../nbs/01_smallworld.ipynb #15d26891
 def _check(things, sides):
     "Raise `TclError` for numbers or sizes of things that make no scene"
     (lo, hi), (small, large) = things, sides
-    if not (1 <= lo <= hi and lo == int(lo) and hi == int(hi)): raise TclError(f'things=({lo}, {hi}): whole numbers are needed, 1 ≤ fewest ≤ most, such as (1, 3)')
-    if not 0 < small <= large <= 1: raise TclError(f'sides=({small}, {large}): shares of the scene are needed, 0 < smallest ≤ largest ≤ 1, such as (.4, .75)')
+    if not (1 <= lo <= hi and lo == int(lo) and hi == int(hi)):
+        raise TclError(f'things=({lo}, {hi}): whole numbers are needed, 1 ≤ fewest ≤ most, such as (1, 3)')
+    if not 0 < small <= large <= 1:
+        raise TclError(f'sides=({small}, {large}): shares of the scene are needed, 0 < smallest ≤ largest ≤ 1, such as (.4, .75)')
 
+# %% ../nbs/01_smallworld.ipynb #6e5b8937
 @patch
 def layout(self:SmallWorld,
     split, # A `Split` or its name
@@ -333,7 +338,7 @@ def layout(self:SmallWorld,
     told = caption(counts, [STUFF[k] for k, *_ in stuff], u)
     return Layout(tuple(placed), stuff, horizon, noise, told, (split.seed, index))
 
-# %% ../nbs/01_smallworld.ipynb #ebf6ff27
+# %% ../nbs/01_smallworld.ipynb #f7efa8cb
 def _lay_out(tiles, things, size):
     "Drawings [k,4,n,n] on empty scenes [k,4,size,size], each as its `Thing` says"
     theta = torch.tensor([[[np.cos(t.angle)*m/t.side, np.sin(t.angle)*m/t.side, 0], [-np.sin(t.angle)/t.side, np.cos(t.angle)/t.side, 0]]
@@ -343,7 +348,7 @@ def _lay_out(tiles, things, size):
     grid = F.affine_grid(theta, (len(things), 4, size, size), align_corners=False)
     return F.grid_sample(tiles, grid, align_corners=False)
 
-# %% ../nbs/01_smallworld.ipynb #5b9f7f99
+# %% ../nbs/01_smallworld.ipynb #5ee8c5d5
 @patch
 def _tiles_at(self:SmallWorld, size):
     "Drawings with premultiplied alpha, shrunk to about the size at which they are drawn"
@@ -353,7 +358,7 @@ def _tiles_at(self:SmallWorld, size):
         self._shrunk[side] = F.interpolate(t, size=(side, side), mode='bilinear', antialias=True, align_corners=False)
     return self._shrunk[side]
 
-# %% ../nbs/01_smallworld.ipynb #3185e5b3
+# %% ../nbs/01_smallworld.ipynb #b74f6fc6
 def _piece(stuff, base=64):
     "The piece of texture that a layout asks for: [3,base,base]"
     k, v, y, x, flip, gain = stuff
@@ -361,6 +366,7 @@ def _piece(stuff, base=64):
     t = t[:, int(y*m):int(y*m)+base, int(x*m):int(x*m)+base]
     return (t.flip(-1) if flip else t).float()*(gain/255)
 
+# %% ../nbs/01_smallworld.ipynb #abe4fdad
 def _ground(layouts, size):
     "Stuff of each layout: [B,3,size,size], and its kind [B,size,size]"
     first, second = (torch.stack([_piece(l.stuff[i]) for l in layouts]) for i in (0, -1))
@@ -372,7 +378,7 @@ def _ground(layouts, size):
     kind = torch.tensor([[l.stuff[0][0], l.stuff[-1][0]] for l in layouts])
     return torch.where(above[:, None], first, second), torch.where(above, kind[:, :1, None], kind[:, 1:, None])
 
-# %% ../nbs/01_smallworld.ipynb #93321655
+# %% ../nbs/01_smallworld.ipynb #0c153115
 @dataclass
 class Scenes:
     "A batch of scenes"
@@ -380,7 +386,7 @@ class Scenes:
     labels:torch.Tensor # [B,H,W] int64, index into the world's `names`
     captions:list # B strings
 
-# %% ../nbs/01_smallworld.ipynb #f533f3dc
+# %% ../nbs/01_smallworld.ipynb #ede4d3fe
 @patch
 def draw(self:SmallWorld,
     layouts, # A list of `Layout`s
@@ -402,7 +408,7 @@ def draw(self:SmallWorld,
         image[b] += l.noise*torch.from_numpy(grain)
     return Scenes((image.clamp(0, 1)*255).round().to(torch.uint8), labels, [l.caption for l in layouts])
 
-# %% ../nbs/01_smallworld.ipynb #5bf46de7
+# %% ../nbs/01_smallworld.ipynb #7195c917
 @patch
 def scenes(self:SmallWorld,
     split, # A `Split` or its name
@@ -417,7 +423,7 @@ def scenes(self:SmallWorld,
     split = self.split(split) if isinstance(split, str) else split
     return self.draw([self.layout(split, i, things, sides) for i in range(start, start+n)], size)
 
-# %% ../nbs/01_smallworld.ipynb #58a9730a
+# %% ../nbs/01_smallworld.ipynb #d693f8ad
 PICTURES = ('.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.jpg', '.jpeg') # Endings of files that `from_folder` reads
 
 def _word(path):
@@ -428,15 +434,17 @@ def _word(path):
     if word in STUFF: raise TclError(f"'{path}': '{word}' is the name of stuff in this world; call the drawing something else")
     return word
 
-# %% ../nbs/01_smallworld.ipynb #8f5b914d
+# %% ../nbs/01_smallworld.ipynb #87382014
 def _cutout(path, opaque):
     "A drawing that has a mask; raises `TclError` when it has none"
     picture = read_picture(path, 'RGBA'); lo, hi = picture.getchannel('A').getextrema()
     if hi < 128: raise TclError(f"'{path}' shows nothing: none of its pixels is more than half opaque")
     if lo == 255 and not opaque:
-        raise TclError(f"'{path}' has no transparent pixel, so that its mask would be the whole rectangle; cut the thing out, or pass opaque=True if the rectangle is the thing")
+        raise TclError(f"'{path}' has no transparent pixel, so that its mask would be the whole rectangle; "
+                       'cut the thing out, or pass opaque=True if the rectangle is the thing')
     return picture
 
+# %% ../nbs/01_smallworld.ipynb #bacd4bd2
 @patch(cls_method=True)
 def from_folder(cls:SmallWorld,
     folder, # Folder of pictures with a transparent ground, named by their words; other files, hidden ones and subfolders are passed over
@@ -451,7 +459,7 @@ def from_folder(cls:SmallWorld,
     tiles = tile_pictures(_cutout(p, opaque) for p in files)
     return cls(tiles, words, ['folder']*len(files), [Split('folder', all_words, ('folder',), 15, all_words)])
 
-# %% ../nbs/01_smallworld.ipynb #30a2395c
+# %% ../nbs/01_smallworld.ipynb #5cf854ce
 @patch
 def designs(self:SmallWorld,
     folder, # Folder of drawings, or a world that `from_folder` made

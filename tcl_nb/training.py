@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Objective', 'schedule', 'optimiser', 'pairs', 'train']
 
-# %% ../nbs/09_training.ipynb #12b6668e
+# %% ../nbs/09_training.ipynb #9dc48756
 import math
 import torch, torch.nn as nn
 from .core import normalise
@@ -15,13 +15,13 @@ from .grounder import Grounder
 from .masking import gumbel_sigmoid, mask_logits, masked_image, masked_pool, similarity
 from .losses import WEIGHTS, area, feature_level, image_level, total_variation, weighted_sum
 
-# %% ../nbs/09_training.ipynb #a0e80a16
+# %% ../nbs/09_training.ipynb #044954c1
 class Objective(nn.Module):
     "TCL's six terms for a batch of images and their captions' embeddings"
     def __init__(self,
         clip:FrozenCLIP, # The frozen tower
         grounder:Grounder, # What is trained
-        weights:dict=WEIGHTS, # Factor of each term; a term without one costs nothing and teaches nothing
+        weights:dict=WEIGHTS, # Factor of each term; one that is left out teaches nothing
         positive:float=.4, # Prior area of a matching text's mask, share of the image
         negative:float=0., # Prior area of another's
     ):
@@ -33,24 +33,24 @@ class Objective(nn.Module):
     def forward(self,
         image:torch.Tensor, # [B,3,H,W] normalised
         text:torch.Tensor, # [B,C] embeddings of the captions
-        uniform:torch.Tensor=None, # [B,1,4h,4w] noise of the positive masks, in 0..1; drawn when None
+        uniform:torch.Tensor=None, # [B,1,4h,4w] noise of the matching masks, in 0..1; drawn when None
     ) -> dict: # Term → scalar, not weighted, and 'total'
-        "Trunk without gradient, masks of every image for every text, then each term that has a weight"
+        "Trunk without gradient, masks of every image for every text, then the terms and their weighted sum"
         clip, on = self.frozen[0], self.weights
         with torch.no_grad(): trunk = clip.trunk(image)
         dense = self.grounder(trunk, clip.grid(image))
         logits = mask_logits(similarity(dense, text), self.grounder.w, self.grounder.b)
         mask, terms = logits.sigmoid(), {}
         if on.get('image'):
-            own = gumbel_sigmoid(logits.diagonal().permute(2, 0, 1)[:, None], uniform)
-            masked = clip.image_embedding(clip.trunk(masked_image(image, own)))
+            hard = gumbel_sigmoid(logits.diagonal().permute(2, 0, 1)[:, None], uniform)
+            masked = clip.image_embedding(clip.trunk(masked_image(image, hard)))
             terms['image'] = image_level(masked, text, self.image_scale)
         if on.get('feature'): terms['feature'] = feature_level(masked_pool(dense, mask), text, self.feature_scale)
         terms['area'], terms['other_area'] = area(mask, *self.priors)
         terms['mask_tv'], terms['dense_tv'] = total_variation(mask), total_variation(dense)
         return {**terms, 'total': weighted_sum(terms, on)}
 
-# %% ../nbs/09_training.ipynb #56dc3937
+# %% ../nbs/09_training.ipynb #ee3c02a0
 def schedule(
     step:int, # 0, 1, …
     steps:int, # Length of the run
@@ -62,19 +62,20 @@ def schedule(
     if step < rise: return (step+1)/rise
     return floor + (1-floor)*.5*(1 + math.cos(math.pi*(step-rise)/max(1, steps-rise)))
 
+# %% ../nbs/09_training.ipynb #74548db7
 def optimiser(
     objective:Objective, # Whose parameters are trained
     lr:float, # Highest learning rate
-    decay:float=.05, # Weight decay of matrices; scalars and vectors have none
-) -> torch.optim.AdamW:
+    decay:float=.05, # Weight decay of matrices and kernels; scalars and vectors have none
+) -> torch.optim.AdamW: # Two groups of parameters
     "AdamW with weight decay on matrices only"
     params = list(objective.parameters())
     return torch.optim.AdamW([dict(params=[p for p in params if p.ndim > 1], weight_decay=decay),
                               dict(params=[p for p in params if p.ndim < 2], weight_decay=0.)], lr=lr, eps=1e-6)
 
-# %% ../nbs/09_training.ipynb #e0fd63a2
+# %% ../nbs/09_training.ipynb #83a148db
 def pairs(
-    world:SmallWorld, clip:FrozenCLIP,
+    world:SmallWorld, clip:FrozenCLIP, # Where pictures come from, and who reads the captions
     steps:int, # Batches
     batch:int, # Pairs in each
     seed:int=0, # Another seed, other scenes
@@ -84,14 +85,15 @@ def pairs(
         scenes = world.scenes('train', batch, (seed*10**6 + s)*batch)
         yield normalise(scenes.image, clip.mean, clip.std), clip.text_embedding(scenes.captions)
 
+# %% ../nbs/09_training.ipynb #680c7c55
 def train(
     objective:Objective, # What to train
     data, # Iterable of (image, text)
-    steps:int, # Its length
+    steps:int, # Its length, for the schedule
     lr:float=2e-3, # Highest learning rate
     seed:int=0, # Of the Gumbel noise
     after_step=None, # Called with (step, dict of terms) after each step
-) -> None:
+) -> None: # The objective's grounder is changed in place
     "The loop: every step sees fresh pairs"
     torch.manual_seed(seed)
     opt = optimiser(objective, lr)

@@ -11,6 +11,7 @@ import argparse, io, json, tarfile
 from pathlib import Path
 import numpy as np
 from PIL import Image
+from tcl_nb.core import TclError, command, writing
 from tcl_nb.smallworld import tile_pictures
 
 DESIGNS = ('noto', 'twemoji', 'fluent')
@@ -30,29 +31,38 @@ WORDS = sorted([*ODD, *'''airplane apple avocado balloon banana basketball bear 
     rainbow rocket rose scissors shirt skull snail snake spider star strawberry sunflower taco tent tiger tomato tractor trophy
     turtle umbrella volcano watermelon whale'''.split()])
 
+def open_tar(path):
+    "An npm tarball, or a `TclError` that names it"
+    try: return tarfile.open(path)
+    except (OSError, tarfile.TarError) as e: raise TclError(f"cannot read the npm tarball '{path}': {getattr(e, 'strerror', None) or e}") from e
+
 def pictures(google, twitter, fluent):
     "The drawings of every word in every design, in the atlas's order"
-    with tarfile.open(google) as g, tarfile.open(twitter) as t, tarfile.open(fluent) as f:
-        table = {e['short_name']: e for e in json.load(g.extractfile('package/emoji.json'))}
+    with open_tar(google) as g, open_tar(twitter) as t, open_tar(fluent) as f:
+        try: table = {e['short_name']: e for e in json.load(g.extractfile('package/emoji.json'))}
+        except KeyError: raise TclError(f"'{google}' has no package/emoji.json; give emoji-datasource-google's tarball first") from None
         webp = {n.rsplit('/', 1)[-1].removesuffix('.webp').replace('-fe0f', ''): n for n in f.getnames() if n.endswith('.webp')}
         for word in WORDS:
             image = table[ODD.get(word, word)]['image']
             code = image.removesuffix('.png').replace('-fe0f', '')
-            for tar, name in ((g, f'package/img/google/64/{image}'), (t, f'package/img/twitter/64/{image}'), (f, webp[code])):
-                yield Image.open(io.BytesIO(tar.extractfile(name).read()))
+            for tar, path, name in ((g, google, f'package/img/google/64/{image}'), (t, twitter, f'package/img/twitter/64/{image}'), (f, fluent, webp.get(code, f'{code}.webp'))):
+                try: yield Image.open(io.BytesIO(tar.extractfile(name).read()))
+                except KeyError: raise TclError(f"'{path}' has no drawing '{name}' for '{word}'") from None
 
-def main():
-    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+@command
+def make_atlas(argv=None):
+    ap = argparse.ArgumentParser(prog='make_atlas.py', description=__doc__.split('\n')[0])
     for name in ('google', 'twitter', 'fluent'): ap.add_argument(name, help=f'npm tarball with the {name} drawings')
-    args = ap.parse_args()
+    ap.add_argument('--out', type=Path, default=OUT, help='folder to write to (%(default)s)')
+    args = ap.parse_args(argv)
     tiles = tile_pictures(pictures(args.google, args.twitter, args.fluent)).numpy()
     n, cols = tiles.shape[-1], 18
     rows = -(-len(tiles)//cols)
     tiles = np.concatenate([tiles, np.zeros((rows*cols-len(tiles), *tiles.shape[1:]), np.uint8)])
     sheet = tiles.reshape(rows, cols, 4, n, n).transpose(0, 3, 1, 4, 2).reshape(rows*n, cols*n, 4)
-    OUT.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(OUT/'atlas.png', optimize=True)
-    (OUT/'atlas.json').write_text(json.dumps({'tile': n, 'grid': [rows, cols], 'designs': DESIGNS, 'words': WORDS}, indent=0) + '\n')
-    print(f'{len(WORDS)} words in {len(DESIGNS)} designs: {(OUT/"atlas.png").stat().st_size/1e6:.2f} MB')
+    table = {'tile': n, 'grid': [rows, cols], 'designs': DESIGNS, 'words': WORDS}
+    with writing(args.out/'atlas.png') as aside: Image.fromarray(sheet).save(aside, optimize=True)
+    with writing(args.out/'atlas.json') as aside: aside.write_text(json.dumps(table, indent=0) + '\n')
+    print(f'{len(WORDS)} words in {len(DESIGNS)} designs: {(args.out/"atlas.png").stat().st_size/1e6:.2f} MB')
 
-if __name__ == '__main__': main()
+if __name__ == '__main__': make_atlas()

@@ -2,7 +2,7 @@
 
     python tools/run_nbs.py nbs/04_masking.ipynb …     (all notebooks when none is named)
 """
-import argparse, os, sys, time
+import argparse, os, sys, time, traceback
 from pathlib import Path
 os.environ.setdefault('MPLBACKEND', 'agg'); os.environ['IN_TEST'] = '1'
 from execnb.nbio import write_nb
@@ -12,7 +12,7 @@ from nbdev.clean import clean_nb
 from nbdev.config import get_config
 from nbdev.frontmatter import FrontmatterProc
 from nbdev.process import NBProcessor
-from nbformat import read, write
+from nbformat import from_dict, read, write
 
 SKIP_MIME = 'application/vnd.jupyter.widget-view+json' # holds a new id each run
 
@@ -27,7 +27,7 @@ def run(path, flags):
         for cell, d in code:
             if skip(cell, d): continue
             outputs = shell.run(cell.source)
-            if shell.exc: sys.exit(f'{path}: this cell failed:\n{cell.source}\n{shell.prettytb(fname=path)}')
+            if shell.exc: sys.exit(f'{path}: this cell failed:\n{cell.source}\n\n' + ''.join(traceback.format_exception(shell.exc)))
             for out in outputs:
                 if 'data' in out: out['data'].pop(SKIP_MIME, None)
             cell.outputs = [_plain(o) for o in outputs]
@@ -35,12 +35,11 @@ def run(path, flags):
     write(nb, path)
 
 def _plain(output):
-    from nbformat import from_dict
-    output = {k: v for k, v in dict(output).items()}
-    for key in ('text',):
-        if isinstance(output.get(key), list): output[key] = ''.join(output[key])
-    if 'data' in output: output['data'] = {k: ''.join(v) if isinstance(v, list) else v for k, v in dict(output['data']).items()}; output.setdefault('metadata', {})
-    return from_dict(output)
+    "An execnb output as nbformat wants it: texts in one string"
+    join = lambda v: ''.join(v) if isinstance(v, list) else v
+    out = {k: join(v) if k == 'text' else v for k, v in dict(output).items()}
+    if 'data' in out: out['data'] = {k: join(v) for k, v in dict(out['data']).items()}; out.setdefault('metadata', {})
+    return from_dict(out)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
