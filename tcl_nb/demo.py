@@ -59,11 +59,12 @@ def score(
     system, # Function (image, text) → score maps
     clip:FrozenCLIP, world:SmallWorld,
     extra=None, # (world, `Split`) of a further test set
+    n:int=300, # Scenes in each set
 ) -> dict: # Test set → mIoU in percent, and the threshold
     "mIoU on every test set, with the background threshold that the validation set fixed"
-    threshold, _ = find_threshold(system, clip, world)
-    out = {test: round(evaluate(system, clip, world, test, threshold), 2) for test in TESTS}
-    if extra: out['designs'] = round(evaluate(system, clip, *extra, threshold), 2)
+    threshold, _ = find_threshold(system, clip, world, n)
+    out = {test: round(evaluate(system, clip, world, test, threshold, n), 2) for test in TESTS}
+    if extra: out['designs'] = round(evaluate(system, clip, *extra, threshold, n), 2)
     return {**out, 'threshold': threshold}
 
 # %% ../nbs/12_demo.ipynb #363b56bd
@@ -147,6 +148,7 @@ def arguments():
     ap.add_argument('--gate', type=float, default=GATE, help="where the decoder's gates start (default: %(default)s; published: 0)")
     ap.add_argument('--seed', type=int, default=0, help='first seed (default: %(default)s)')
     ap.add_argument('--seeds', type=int, default=1, help='how many seeds, one run each (default: %(default)s)')
+    ap.add_argument('--scenes', type=int, default=300, help='scenes in each test set (default: %(default)s)')
     ap.add_argument('--ablate', action='store_true', help='train every row of the ablation, not only the whole')
     ap.add_argument('--designs', metavar='DIR', help='also test on the drawings of a folder: RGBA pictures named by their word')
     ap.add_argument('--out', metavar='DIR', default='.', help='folder for tcl_demo.png (default: here)')
@@ -159,7 +161,7 @@ def arguments():
 def tcl_demo(argv=None):
     "Train, evaluate, print the table, write the picture"
     args = arguments().parse_args(argv)
-    for name, low in (('steps', 1), ('batch', 2), ('seeds', 1), ('seed', 0)):
+    for name, low in (('steps', 1), ('batch', 2), ('seeds', 1), ('seed', 0), ('scenes', 1)):
         if getattr(args, name) < low: raise TclError(f'--{name} {getattr(args, name)}: must be {low} or more')
     if not 0 < args.lr < 1: raise TclError(f'--lr {args.lr}: must lie between 0 and 1')
     picture = Path(args.out)/'tcl_demo.png'
@@ -170,13 +172,13 @@ def tcl_demo(argv=None):
     grounder = load_grounder(args.load, clip) if args.load else None
 
     before, seeds = maskclip_system(clip), range(args.seed, args.seed + args.seeds)
-    start, rows, seconds = score(before, clip, world, extra), [], []
+    start, rows, seconds = score(before, clip, world, extra, args.scenes), [], []
     for seed in seeds: rows.append({'row': 'MaskCLIP', 'seed': seed, **start})
     for name in ([n for n in ABLATION if args.ablate or n == 'TCL'] if not grounder else ['TCL']):
         for seed in seeds:
             grounder, took = (grounder, 0.) if args.load else learn(world, clip, name, args.steps, args.batch, args.lr, seed, args.gate)
             seconds.append(took)
-            rows.append({'row': name, 'seed': seed, **score(tcl_system(clip, grounder), clip, world, extra), 'train_seconds': round(took, 1)})
+            rows.append({'row': name, 'seed': seed, **score(tcl_system(clip, grounder), clip, world, extra, args.scenes), 'train_seconds': round(took, 1)})
     print(table(rows))
     fig = draw(world, clip, (before, tcl_system(clip, grounder)), (start['threshold'], rows[-1]['threshold']), extra)
     with writing(picture) as aside: fig.savefig(aside)

@@ -44,7 +44,7 @@ class CaptionedScenes(torch.utils.data.IterableDataset):
     ): self.tokenizer, self.batch, self.steps, self.grown = tokenizer, batch, steps, grown
 
     def __iter__(self):
-        torch.set_num_threads(1)
+        if torch.utils.data.get_worker_info(): torch.set_num_threads(1) # leave the cores to the training
         world = SmallWorld.load()
         for s in range(self.steps):
             size, things = (64, (1, 3)) if s >= self.grown else (48, (1, 1 + min(2, 3*s//self.grown)))
@@ -95,7 +95,7 @@ def adamw(model, lr):
     return torch.optim.AdamW([{'params': [p for p in model.parameters() if p.ndim > 1], 'weight_decay': .1},
                               {'params': [p for p in model.parameters() if p.ndim < 2], 'weight_decay': 0.}], lr=lr, betas=(.9, .98))
 
-# %% ../nbs/appendix/A_small_clip.ipynb #9a28c2ae
+# %% ../nbs/appendix/A_small_clip.ipynb #90da5851
 def save_small_clip(model, tokenizer, config, path):
     "Write a small CLIP in 16 bits, its sizes and its vocabulary with it"
     state = {k: v.half().contiguous() for k, v in model.state_dict().items() if k != 'attn_mask'}
@@ -108,13 +108,15 @@ def train_small_clip(
     batch:int=256, # Scenes in a step
     lr:float=1e-3, # Highest learning rate
     log:int=50, # Steps between two lines of the log
+    workers:int=1, # Processes that draw scenes; 0: this one
 ) -> None:
     "Train the small CLIP from captions and write it; about an hour on two cores"
     torch.manual_seed(0)
     world = SmallWorld.load(); tokenizer = WordTokenizer(vocabulary(world)); config = small_config(tokenizer.vocab_size)
     model, start = build_small_clip(config), time.time(); resize_grid(model, 6)
     opt, data = adamw(model, lr), CaptionedScenes(tokenizer, batch, steps, grown)
-    for s, (image, tokens) in enumerate(torch.utils.data.DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=4)):
+    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    for s, (image, tokens) in enumerate(loader):
         if s == grown: resize_grid(model, 8); opt = adamw(model, lr)
         for g in opt.param_groups: g['lr'] = lr*min(1, (s+1)/200)*(.02 + .98*.5*(1+math.cos(math.pi*s/steps)))
         loss = step_loss(model, image, tokens)
@@ -125,7 +127,7 @@ def train_small_clip(
     resize_grid(model, 8); model.eval(); save_small_clip(model, tokenizer, config, out)
     print(f'top1 {top1(model, tokenizer, world, 2000):.4f}')
 
-# %% ../nbs/appendix/A_small_clip.ipynb #3c1a6f2c
+# %% ../nbs/appendix/A_small_clip.ipynb #dd056f46
 @command
 def tcl_small_clip(argv=None):
     "Train the small CLIP"

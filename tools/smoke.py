@@ -10,7 +10,7 @@ def main():
     from fastai.learner import Learner # the newest fastai lives beside this package
     from tcl_nb.demo import tcl_demo
     with tempfile.TemporaryDirectory() as folder:
-        tcl_demo(['--steps', '2', '--batch', '4', '--out', folder])
+        tcl_demo(['--steps', '2', '--batch', '4', '--scenes', '10', '--out', folder])
         assert (Path(folder)/'tcl_demo.png').stat().st_size > 10_000
     print(f'{len(modules)} modules, demo runs, fastai {importlib.import_module("fastai").__version__}, torch {torch.__version__}')
 
