@@ -60,7 +60,7 @@ def identity_attention(
     attn:nn.MultiheadAttention, # A block's attention layer
     x:torch.Tensor, # [B,T,D] tokens after the block's first LayerNorm
 ) -> torch.Tensor: # [B,T,D]
-    "Each token attends to itself alone: only the value path is left, a linear map (MaskCLIP; TCL, section 3.2)"
+    "Each token attends to itself alone: only the value path is left, a linear map (MaskCLIP; TCL, section 3)"
     D = attn.embed_dim
     return attn.out_proj(F.linear(x, attn.in_proj_weight[2*D:], attn.in_proj_bias[2*D:]))
 

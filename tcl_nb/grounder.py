@@ -91,7 +91,7 @@ class Projection(nn.Module):
 
 # %% ../nbs/03_grounder.ipynb #b2fbb2b9
 class Grounder(nn.Module):
-    "Tokens before CLIP's last block → a dense embedding with four times the resolution (TCL, section 3.2)"
+    "Tokens before CLIP's last block → a dense embedding with four times the resolution (TCL, section 3)"
     def __init__(self,
         clip:FrozenCLIP, # The tower whose last block, LayerNorm and projection are copied
         decoder:bool=True, # False: nearest up-sampling in its place, to ask what the decoder is worth
