@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'symmetric_cross_entropy', 'temperature', 'image_level', 'feature_level', 'area', 'total_variation',
-           'weighted_sum']
+           'weighted_sum', 'pair_terms', 'pair_statistics']
 
 # %% ../nbs/05_losses.ipynb #a0b4b289
 import torch, torch.nn.functional as F
-from .masking import at_least_float32, masked_pool, unit
+from .masking import EPS, at_least_float32, masked_pool, unit
 
 # %% ../nbs/05_losses.ipynb #dff06791
 def symmetric_cross_entropy(
@@ -73,3 +73,63 @@ def weighted_sum(
 ) -> torch.Tensor: # Scalar
     "The objective: 0.1·(TCL_v + TCL_f) + 0.4·(area⁺ + area⁻) + 1.0·(TV(mask) + TV(dense)) (TCL, section 3)"
     return sum(weights[k]*v for k, v in terms.items() if weights.get(k))
+
+# %% ../nbs/05_losses.ipynb #fe4515bb
+def pair_terms(
+    cosine:torch.Tensor, # [B,B] cosine of what the mask of image i and text j gathers with text j
+    area:torch.Tensor, # [B,B] mean of that mask, in 0..1
+    variation:torch.Tensor, # [B,B] its total variation
+    logit_scale:torch.Tensor, # Learned scalar
+    positive:float=.4, negative:float=0., # Priors, see `area`
+) -> dict: # 'feature', 'area', 'other_area' and 'mask_tv', scalars ≥ 0
+    "The four terms that look at the masks of all pairs, from three numbers a pair (TCL, section 3)"
+    own = area.diagonal()
+    others = (area.sum() - own.sum())/max(1, area.numel() - own.numel())
+    return dict(feature=symmetric_cross_entropy(temperature(logit_scale)*cosine), area=(own.mean() - positive).abs(),
+                other_area=(others - negative).abs(), mask_tv=variation.mean())
+
+# %% ../nbs/05_losses.ipynb #b439bc12
+def _tile(dense, text, w, b):
+    "(cosine, area, variation), each [B,N], for text of unit length"
+    points = at_least_float32(dense).flatten(2) # [B,C,h·w]
+    with torch.autocast(points.device.type, enabled=False):
+        mask = torch.addcmul(b, text @ points, w/points.norm(dim=1, keepdim=True).clamp(min=EPS)).sigmoid() # [B,N,h·w]
+        total = mask.sum(2)
+        pooled = mask @ points.mT/(total[..., None] + EPS) # [B,N,C]
+    grid = mask.unflatten(2, dense.shape[2:])
+    variation = sum(grid.diff(dim=d).abs().mean((2, 3)) for d in (-1, -2))
+    return torch.stack([(unit(pooled)*text).sum(2), total/mask.shape[2], variation])
+
+# %% ../nbs/05_losses.ipynb #90938792
+class _Tiles(torch.autograd.Function):
+    "`_tile` for a few images at a time, once more in the backward pass"
+    @staticmethod
+    def forward(ctx, tile, dense, *others):
+        ctx.tile = tile; ctx.save_for_backward(dense, *others)
+        return torch.cat([_tile(part, *others) for part in dense.split(tile)], 1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (dense, *others), needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        out = [torch.zeros_like(x) if need else None for x, need in zip(ctx.saved_tensors, needed)]
+        for start in range(0, len(dense), ctx.tile):
+            part = slice(start, start+ctx.tile)
+            inputs = [x.detach().requires_grad_(need) for x, need in zip((dense[part], *others), needed)]
+            with torch.enable_grad(): numbers = _tile(*inputs)
+            grads = iter(torch.autograd.grad(numbers, [x for x in inputs if x.requires_grad], grad[:, part]))
+            for k, total in enumerate(out):
+                if total is not None: (total[part] if k == 0 else total).add_(next(grads))
+        return None, *out
+
+# %% ../nbs/05_losses.ipynb #45a6632c
+def pair_statistics(
+    dense:torch.Tensor, # [B,C,h,w] dense embedding, not normalised
+    text:torch.Tensor, # [N,C] text embeddings, of any length
+    w:torch.Tensor, b:torch.Tensor, # Scale and shift of the mask's logits, learned scalars
+    tile:int=None, # Images at a time; None: all while their masks have at most 2²⁴ points, else as many as give 2²³
+) -> tuple: # (cosine, area, variation) for `pair_terms`, each [B,N]
+    "What the losses ask of the soft mask of every image and text, without keeping the masks"
+    text, points = unit(at_least_float32(text)), len(text)*dense[0, 0].numel()
+    tile = tile or (len(dense) if len(dense)*points <= 2**24 else max(2**23//points, 1))
+    if tile >= len(dense): return _tile(dense, text, w, b).unbind() # one tile: nothing to forget
+    return _Tiles.apply(tile, dense, text, w, b).unbind()

@@ -33,7 +33,7 @@ def similarity(
 ) -> torch.Tensor: # [B,N,h,w], cosine in -1..1
     "Cosine similarity of every pixel's embedding with every text (TCL, section 3)"
     dense, text = at_least_float32(dense), unit(at_least_float32(text))
-    product = torch.einsum('bchw,nc->bnhw', dense, text)
+    with torch.autocast(dense.device.type, enabled=False): product = torch.einsum('bchw,nc->bnhw', dense, text)
     return product/dense.norm(dim=1, keepdim=True).clamp(min=EPS)
 
 # %% ../nbs/04_masking.ipynb #222c1c75

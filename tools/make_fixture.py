@@ -4,7 +4,7 @@
 
 Writes expected.safetensors and settings.json, in the form that tools/parity.py reads. Inputs and weights are seeded and
 random (the gates too, else the decoder would do nothing); outputs are computed in float64 and stored in float32.
-Every formula stands here as it is said in words: attention with its −∞ mask, loops over pixels, taps and pairs.
+Every formula stands here as it is said in words: attention with its −∞ mask, loops over pixels, taps, pairs, neighbours and windows.
 """
 import argparse, json, math
 from pathlib import Path
@@ -15,6 +15,9 @@ B, WIDTH, HEADS, BLOCKS, PATCH, SIDE, EMBED, CLASSES = 3, 12, 2, 3, 8, 3, 8, 5
 GRIDS = (2, 5), (1, 9), (4, 3)       # 2×5 is the wide image's; 1×9 has the stored grid's length, not its shape
 PRIOR = dict(positive=.4, negative=0.)
 WEIGHTS = dict(tcl=.1, area=.4, tv=1.)
+PAMR = {'pamr.default': dict(iterations=10, dilations=[1, 2, 4, 8, 12, 24]), 'pamr.small': dict(iterations=3, dilations=[1, 2])}
+ODD = dict(image='input.odd_image', text='input.text', pamr='pamr.default where 1', blend='0.0 or 0.3')
+SLIDE = dict(image='input.slide_image', text='input.text', crop=2*PATCH, stride=PATCH, blend=.3, pamr=None)
 LAST = f'transformer.resblocks.{BLOCKS-1}.'
 COPY, DECODER = f'masker.image_encoder.backbone.{LAST}', 'masker.image_encoder.decoder.decoder.net.'
 PROJECT = 'masker.image_encoder.decoder.image_proj.'
@@ -52,10 +55,15 @@ def make_weights(generator):
     return w | {'tcli_loss.logit_scale': torch.tensor(2.2), 'tclf_loss.logit_scale': torch.tensor(1.7)}
 
 def make_inputs(generator):
-    "Images, texts and the masks' noise"
+    "Images, texts, the masks' noise, and what refinement and averaging start from"
     r, s = lambda *shape: torch.randn(shape, generator=generator), SIDE*PATCH
-    return {'image': r(B, 3, s, s), 'wide_image': r(1, 3, GRIDS[0][0]*PATCH, GRIDS[0][1]*PATCH), 'text': r(B, EMBED), 'more_text': r(CLASSES, EMBED),
-            'uniform': .001 + .998*torch.rand(B, B, 4*SIDE, 4*SIDE, generator=generator)}
+    u = lambda *shape: torch.rand(shape, generator=generator)
+    x = {'image': r(B, 3, s, s), 'wide_image': r(1, 3, GRIDS[0][0]*PATCH, GRIDS[0][1]*PATCH), 'text': r(B, EMBED), 'more_text': r(CLASSES, EMBED),
+         'uniform': .001 + .998*u(B, B, 4*SIDE, 4*SIDE)}
+    x = {f'input.{k}': v for k, v in x.items()}
+    x |= {'input.odd_image': r(1, 3, 11, 21), 'input.slide_image': r(1, 3, 18, 26)} # no side is a multiple of the patch
+    x |= {'pamr.default.image': r(1, 3, 9, 12), 'pamr.default.mask': u(1, 2, 9, 12), 'pamr.small.image': r(2, 3, 6, 5), 'pamr.small.mask': u(2, 3, 6, 5)}
+    return x | {'text.raw': r(4, 5, EMBED)*(.2 + 3*u(4, 5, 1))} # of many lengths
 
 # The frozen tower
 
@@ -216,9 +224,84 @@ def losses(image, text, e, soft, hard, pooled, w):
              'neg_area': (others-PRIOR['negative']).abs(), 'tv_mask': variation(soft), 'tv_img': variation(e)}
     return terms, v
 
-def expected(x, w):
+# Refinement and inference
+
+def bilinear(x, H, W, corners):
+    "Every new pixel is a mean of 2×2 old ones, weighed by nearness; with `corners` the outermost pixels' centres coincide"
+    def between(i, new, old): # two old pixels and the second's share
+        p = i*(old-1)/max(new-1, 1) if corners else max((i+.5)*old/new - .5, 0.)
+        a = min(math.floor(p), old-1)
+        return a, min(a+1, old-1), p-a
+    def pixel(i, j):
+        (a, b, s), (c, d, t) = between(i, H, x.shape[-2]), between(j, W, x.shape[-1])
+        return (1-s)*((1-t)*x[..., a, c] + t*x[..., a, d]) + s*((1-t)*x[..., b, c] + t*x[..., b, d])
+    return torch.stack([torch.stack([pixel(i, j) for j in range(W)], -1) for i in range(H)], -2)
+
+def around(x, i, j, dilations):
+    "The neighbours of one pixel [48,K]; beyond the border its edge repeats"
+    H, W = x.shape[-2:]
+    inside = lambda k, side: min(max(k, 0), side-1)
+    return torch.stack([x[:, inside(i+a*d, H), inside(j+b*d, W)] for d in dilations for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b])
+
+def refine_one(image, mask, iterations, dilations):
+    "PAMR of one image [3,h,w] and its masks [N,h,w], pixel by pixel"
+    h, n = mask.shape[-2:]; pixels = [(i, j) for i in range(h) for j in range(n)]
+    affinity = {}
+    for i, j in pixels:
+        centre, near = image[:, i, j], around(image, i, j, dilations)
+        values = torch.cat([near, centre.repeat(len(dilations), 1)])
+        deviation = (((values-values.mean(0))**2).sum(0)/(len(values)-1)).sqrt()
+        z = (-(near-centre).abs()/(1e-8 + .1*deviation)).mean(1).exp()
+        affinity[i, j] = z/z.sum()
+    for _ in range(iterations):
+        new = torch.zeros_like(mask)
+        for i, j in pixels: new[:, i, j] = affinity[i, j] @ around(mask, i, j, dilations)
+        mask = new
+    return mask
+
+def refine(image, mask, iterations, dilations): return torch.stack([refine_one(i, m, iterations, dilations) for i, m in zip(image, mask)])
+
+def segment(image, text, w, pamr, blend):
+    "Maps [1,N,H,W] of an image of any size: zeros around it, masks, refinement, blend, bilinear, cut"
+    H, W = image.shape[-2:]; h, n = math.ceil(H/PATCH), math.ceil(W/PATCH)
+    top, left = (h*PATCH-H)//2, (n*PATCH-W)//2
+    whole = image.new_zeros(1, 3, h*PATCH, n*PATCH); whole[..., top:top+H, left:left+W] = image
+    t = trunk(whole, w)
+    mask = sigmoid(w['masker.sim2mask.w']*cosine(grounder(t, w, h, n)[-1], text) + w['masker.sim2mask.b'])
+    if pamr: mask = refine(bilinear(whole, 4*h, 4*n, corners=True), mask, **PAMR[pamr])
+    if blend:
+        own = sigmoid(10*(cosine(each_pixel(lambda v: to_clip(v, w), dense_tokens(t, w, h, n)), text) - .25))
+        mask = (1-blend)*mask + blend*bilinear(own, 4*h, 4*n, corners=False)
+    return bilinear(mask, h*PATCH, n*PATCH, corners=False)[..., top:top+H, left:left+W]
+
+def starts(side):
+    "Where windows begin: a stride further each time, the last moved back to the border"
+    out = [0]
+    while out[-1] + SLIDE['crop'] < side: out.append(min(out[-1] + SLIDE['stride'], side - SLIDE['crop']))
+    return out
+
+def slide(image, text, w):
+    "The mean of all windows at each pixel"
+    total, count, c = image.new_zeros(1, len(text), *image.shape[-2:]), image.new_zeros(image.shape[-2:]), SLIDE['crop']
+    for y in starts(image.shape[-2]):
+        for z in starts(image.shape[-1]):
+            total[..., y:y+c, z:z+c] += segment(image[..., y:y+c, z:z+c], text, w, SLIDE['pamr'], SLIDE['blend'])
+            count[y:y+c, z:z+c] += 1
+    return total/count
+
+@torch.no_grad()
+def inference(x, w):
+    "What needs no gradient: refinement alone, text embeddings, and maps at the picture's size"
+    out = {f'{k}.refined': refine(x[f'{k}.image'], x[f'{k}.mask'], **settings) for k, settings in PAMR.items()}
+    out['text.averaged'] = torch.stack([unit(sum(raw)/len(raw)) for raw in x['text.raw']])
+    for k, pamr in enumerate((None, 'pamr.default')):
+        for blend in (0., .3): out[f'infer.odd.pamr_{k}.blend_{blend}'] = segment(x[ODD['image']], x[ODD['text']], w, pamr, blend)
+    return out | {'infer.slide': slide(x[SLIDE['image']], x[SLIDE['text']], w)}
+
+def expected(inputs, w):
     "Every output by its name"
     out, g = {}, SIDE
+    x = {k.removeprefix('input.'): v for k, v in inputs.items()}
     t = trunk(x['image'], w); wide = trunk(x['wide_image'], w)
     out['tower.trunk'], out['tower.wide_trunk'] = t, wide
     out['tower.dense_tokens'] = tokens = dense_tokens(t, w, g, g)
@@ -252,7 +335,8 @@ def expected(x, w):
     out |= {f'loss.weighted.{k}_loss': WEIGHTS[kind[k]]*v for k, v in terms.items()}
     out['loss.total'] = total = sum(WEIGHTS[kind[k]]*v for k, v in terms.items())
     trained = {k: v for k, v in w.items() if v.requires_grad}
-    return out | {f'grad.{k}': v for k, v in zip(trained, torch.autograd.grad(total, list(trained.values())))}
+    out |= {f'grad.{k}': v for k, v in zip(trained, torch.autograd.grad(total, list(trained.values())))}
+    return out | inference(inputs, w)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -262,11 +346,11 @@ def main():
     weights, inputs = make_weights(generator), make_inputs(generator)
     w = {k: v.double().requires_grad_(not k.startswith('visual.')) for k, v in weights.items()}
     outputs = expected({k: v.double() for k, v in inputs.items()}, w)
-    given = {f'input.{k}': v for k, v in inputs.items()} | {f'weights.{k}': v for k, v in weights.items()}
+    given = inputs | {f'weights.{k}': v for k, v in weights.items()}
     arrays = given | {k: v.detach().float() for k, v in outputs.items()}
     settings = dict(
         tower=dict(width=WIDTH, heads=HEADS, blocks=BLOCKS, patch=PATCH, grid=[SIDE, SIDE], embedding=EMBED, quick_gelu=True),
-        loss_weights=WEIGHTS, area_prior=PRIOR,
+        **PAMR, **{'infer.odd': ODD, 'infer.slide': SLIDE}, loss_weights=WEIGHTS, area_prior=PRIOR,
         tolerance=dict(absolute=1e-4, relative_for=['loss.', 'grad.'], relative=1e-3, relative_error='largest |a-b| over largest |b| of the array',
                        hard_masks='pixels whose probability lies within 1e-5 of 0.5 are left out'),
         inputs=sorted(given), outputs=sorted(outputs))

@@ -2,24 +2,29 @@
 
     python tools/parity.py EXPECTED.safetensors
 
-`settings.json` beside the file says which of its arrays are inputs, the settings and the tolerances. Every output of the
-groups below is computed again through the package's public functions; the largest error of each group is printed. Exit
-code 1 when one is above its tolerance, or when an array of these groups was not computed; 2, with one line, when the files
-cannot be read or do not fit together.
+`settings.json` beside the file says which of its arrays are inputs, the settings and the tolerances. Every output is computed
+again through the package's public functions; the largest error of each group is printed. Exit code 1 when one is above its
+tolerance, or when an array was not computed; 2, with one line, when the files cannot be read or do not fit together.
 """
 import argparse, json, re, sys
+from functools import partial
 from pathlib import Path
 import torch
-from tcl_nb.clip import FrozenCLIP, build_small_clip, identity_attention, read_safetensors, resize_positions, run_block, to_map
+from tcl_nb.clip import FrozenCLIP, average_templates, build_small_clip, identity_attention, read_safetensors, resize_positions, run_block, to_map
 from tcl_nb.core import TclError, command
 from tcl_nb.grounder import Grounder, published_name
 from tcl_nb.losses import WEIGHTS
 from tcl_nb.masking import gumbel_sigmoid, hard_mask, mask_logits, masked_image, masked_pool, similarity, soft_mask
+from tcl_nb.pamr import pamr
+from tcl_nb.segmentation import padded, sliding, tcl_system
 from tcl_nb.training import Objective
 
-GROUPS = 'tower', 'init', 'grounder', 'train', 'loss', 'grad'
+GROUPS = 'tower', 'init', 'grounder', 'train', 'loss', 'grad', 'pamr', 'infer', 'text'
 #: the published names of the loss terms, and ours
 TERMS = {'tcli': 'image', 'tclf': 'feature', 'area': 'area', 'neg_area': 'other_area', 'tv_mask': 'mask_tv', 'tv_img': 'dense_tv'}
+
+#: 'infer.odd.…' with or without refinement, and the blend
+ODD = r'infer\.odd\.pamr_([01])\.blend_([\d.]+)'
 
 def tower(x, s):
     "The frozen image tower with the file's weights; the text tower is not used"
@@ -88,7 +93,27 @@ def compute(x, s):
     for k in s['outputs']:
         if (name := published_name(k[len('grad.'):])) in ours and k.startswith('grad.masker.'): out[k] = ours[name].grad
     out['grad.tcli_loss.logit_scale'], out['grad.tclf_loss.logit_scale'] = objective.image_scale.grad, objective.feature_scale.grad
+    out |= refined(x, s) | inferred(x, s, clip, grounder)
+    if 'text.averaged' in s['outputs']: out['text.averaged'] = average_templates(x['text.raw'])
     return {k: v.detach() for k, v in out.items() if v is not None}
+
+def refined(x, s):
+    "PAMR alone, with each of the file's settings"
+    keys = [m[1] for k in s['outputs'] if (m := re.fullmatch(r'(pamr\..+)\.refined', k))]
+    return {f'{k}.refined': pamr(x[f'{k}.image'], x[f'{k}.mask'], **s[k]) for k in keys}
+
+def inferred(x, s, clip, grounder):
+    "Maps at the picture's size: of a picture whose sides are no multiple of the patch, and through windows"
+    def system(blend, refine): return padded(tcl_system(clip, grounder, blend, refine and partial(pamr, **s[refine])), s['tower']['patch'])
+    out = {}
+    for k in s['outputs']:
+        if k == 'infer.slide':
+            t = s[k]; out[k] = sliding(system(t['blend'], t['pamr']), t['crop'], t['stride'])(x[t['image']], x[t['text']])
+        elif m := re.fullmatch(ODD, k):
+            t = s['infer.odd']; out[k] = system(float(m[2]), refiner(t) if m[1] == '1' else None)(x[t['image']], x[t['text']])
+    return out
+
+def refiner(setting): return setting['pamr'].split()[0] # 'pamr.default where 1' → 'pamr.default'
 
 def error(name, ours, theirs, probability, tol):
     "(error, bound) of one array"
@@ -105,18 +130,36 @@ def read(path):
     beside = path.parent/'settings.json'
     try: s = json.loads(beside.read_text())
     except (OSError, ValueError) as e: raise TclError(f"cannot read settings from '{beside}': {e}") from e
-    needed = {'tower': ('width', 'heads', 'blocks', 'patch', 'grid', 'embedding', 'quick_gelu'), 'loss_weights': ('tcl', 'area', 'tv'),
-              'area_prior': ('positive', 'negative'), 'tolerance': ('absolute', 'relative_for', 'relative'), 'inputs': (), 'outputs': ()}
-    for k, parts in needed.items():
-        if not isinstance(s, dict) or k not in s: raise TclError(f"'{beside}' lacks '{k}'")
-        for part in parts:
-            if part not in s[k]: raise TclError(f"'{beside}' lacks '{part}' in '{k}'")
-    given = [*s['inputs'], *(f'input.{k}' for k in ('image', 'wide_image', 'text', 'more_text', 'uniform')),
-             'weights.masker.sim2mask.w', 'weights.masker.sim2mask.b', 'weights.tcli_loss.logit_scale', 'weights.tclf_loss.logit_scale']
-    for k in given:
+    def check(parts):
+        for k, names in parts.items():
+            if not isinstance(s, dict) or k not in s: raise TclError(f"'{beside}' lacks '{k}'")
+            for name in names:
+                if name not in s[k]: raise TclError(f"'{beside}' lacks '{name}' in '{k}'")
+    check({'tower': ('width', 'heads', 'blocks', 'patch', 'grid', 'embedding', 'quick_gelu'), 'loss_weights': ('tcl', 'area', 'tv'),
+           'area_prior': ('positive', 'negative'), 'tolerance': ('absolute', 'relative_for', 'relative'), 'inputs': (), 'outputs': ()})
+    given = {*s['inputs'], *(k for k in expected if k.startswith(('input.', 'weights.')))}
+    s['outputs'] += [k for k in expected if k not in given and k not in s['outputs']] # an array that settings forgot counts too
+    parts, inputs = needs(s['outputs']); check(parts)
+    for k in ('infer.odd', 'infer.slide'):
+        if k not in parts: continue
+        inputs += [s[k]['image'], s[k]['text']]
+        if s[k]['pamr']: check({refiner(s[k]): ('iterations', 'dilations')})
+    for k in (*s['inputs'], *inputs):
         if k not in expected: raise TclError(f"'{path}' lacks the input '{k}'")
-    s['outputs'] += [k for k in expected if k.split('.')[0] in GROUPS and k not in s['outputs']] # an array that settings forgot counts too
+    s['inputs'] = sorted({*s['inputs'], *inputs})
     return expected, s
+
+def needs(outputs):
+    "Settings and inputs without which these outputs cannot be computed"
+    inputs = [f'input.{k}' for k in ('image', 'wide_image', 'text', 'more_text', 'uniform')]
+    inputs += ['weights.masker.sim2mask.w', 'weights.masker.sim2mask.b', 'weights.tcli_loss.logit_scale', 'weights.tclf_loss.logit_scale']
+    parts = {}
+    for k in outputs:
+        if m := re.fullmatch(r'(pamr\..+)\.refined', k): parts[m[1]] = 'iterations', 'dilations'; inputs += [f'{m[1]}.image', f'{m[1]}.mask']
+        if re.fullmatch(ODD, k): parts['infer.odd'] = 'image', 'text', 'pamr'
+        if k == 'infer.slide': parts[k] = 'image', 'text', 'crop', 'stride', 'blend', 'pamr'
+        if k == 'text.averaged': inputs.append('text.raw')
+    return parts, inputs
 
 def one_line(error): return ' '.join(str(error).split())[:200]
 
@@ -137,12 +180,11 @@ def parity(argv=None):
     soft = {'grounder.hard_mask': computed['grounder.mask'], 'train.hard_all': noisy(computed['train.sim'], inputs)}
     print(f'{"group":<10}{"arrays":>8}{"largest error":>16}{"allowed":>10}')
     for group, names in wanted.items():
-        if group not in GROUPS: print(f'{group:<10}{len(names):>8}{"still to come":>16}'); continue
         missing = [k for k in names if k not in computed]
         rows = [(*error(k, computed[k], expected[k], soft.get(k), s['tolerance']), k) for k in names if k in computed]
         worst = max(rows, key=lambda r: r[0]/r[1] if r[0] == r[0] else float('inf'), default=(0., 0., ''))
         bad = [k for e, bound, k in rows if not e <= bound]
-        print(f'{group:<10}{len(rows):>8}{worst[0]:>16.2e}{worst[1]:>10.0e}  {"ok" if not bad and not missing else "FAILED"} ({worst[2]})')
+        print(f'{group:<10}{len(rows):>8}{worst[0]:>16.2e}{worst[1]:>10.0e}  {"ok" if not bad and not missing else "FAILED"}' + f' ({worst[2]})'*bool(rows))
         for k in bad: print(f'  above tolerance: {k}')
         for k in missing: print(f'  not computed: {k}')
         failed |= bool(bad or missing)

@@ -1,0 +1,139 @@
+"""Time and memory of training: the package's step beside the straightforward form of the published one, side by side.
+
+    python tools/bench_training.py [--only loss|step] [--texts 64 256 1024] [--images 64] [--batch 2] [--threads 2] [--device cpu]
+
+Seeded random weights of ViT-B/16's sizes at 224 pixels; every measurement is made in a process of its own.
+
+*loss*: feature-level TCL, areas and the masks' smoothness, forward and backward, for 64 images (embedding of 512 channels
+on 56×56 points) against N texts. Memory is what the process needs at its highest beyond what it held before, less the
+gradient of the embedding, which both forms must write; the embedding itself lies there before. *step*: a whole training step without the optimiser.
+
+The plain form computes all pairs at once, convolves up-sampled maps with 3×3 kernels, draws noise for all pairs, and runs
+the frozen tower's dense path, which nothing uses. Prints tables; the last line is JSON with the ratios of ours to plain.
+"""
+import argparse, json
+import torch, torch.nn.functional as F
+from measure import in_a_process, measuring
+
+SIZES = dict(channels=512, side=56)
+MASKS = ('feature', 'area', 'other_area', 'mask_tv')
+
+def plain_mask_terms(dense, text, w, b, scale, first=0):
+    "All masks at once"
+    from tcl_nb.losses import symmetric_cross_entropy, temperature, total_variation
+    from tcl_nb.masking import EPS, unit
+    sim = torch.einsum('bchw,nc->bnhw', unit(dense, 1), unit(text)); mask = (w*sim + b).sigmoid()
+    pooled = torch.einsum('bnhw,bchw->bnc', mask, dense)/(mask.sum((2, 3))[..., None] + EPS)
+    own = torch.zeros(mask.shape[:2], dtype=torch.bool, device=mask.device); own[range(len(dense)), range(first, first+len(dense))] = True
+    logits = temperature(scale)*torch.einsum('ijc,jc->ij', unit(pooled), unit(text)); target = own.int().argmax(1)
+    feature = (F.cross_entropy(logits, target) + F.cross_entropy(logits[:, first:first+len(dense)].T, torch.arange(len(dense), device=mask.device)))/2
+    return dict(feature=feature, area=(mask[own].mean() - .4).abs(), other_area=mask[~own].mean().abs(), mask_tv=total_variation(mask)), mask
+
+def our_mask_terms(dense, text, w, b, scale, first=0):
+    "The package's, whose joint matrices are square: images of other processes would fill the missing rows"
+    from tcl_nb.losses import pair_statistics, symmetric_cross_entropy, temperature
+    cosine, area, variation = pair_statistics(dense, text, w, b)
+    B = len(dense); mine = slice(first, first+B); own = area[:, mine].diagonal(); target = torch.arange(first, first+B, device=dense.device)
+    logits = temperature(scale)*cosine
+    feature = (F.cross_entropy(logits, target) + F.cross_entropy(logits[:, mine].T, torch.arange(B, device=dense.device)))/2
+    return dict(feature=feature, area=(own.mean() - .4).abs(), other_area=((area.sum()-own.sum())/(area.numel()-B)).abs(), mask_tv=variation.mean())
+
+def loss(args):
+    "In the child: one form of the loss, forward and backward"
+    from tcl_nb.losses import weighted_sum
+    torch.manual_seed(0); c, s = SIZES['channels'], SIZES['side']
+    def inputs(images, texts):
+        dense = torch.randn(images, c, s, s).requires_grad_()
+        return dense, torch.randn(texts, c), *(torch.tensor(v).requires_grad_() for v in (10., -2.5, 2.66))
+    form = (lambda *x: plain_mask_terms(*x)[0]) if args.form == 'plain' else our_mask_terms
+    weighted_sum(form(*inputs(2, 4))).backward() # libraries are loaded
+    best = None
+    for _ in range(args.repeats):
+        x = inputs(args.images, args.texts[0])
+        with measuring() as m: total = weighted_sum(form(*x)); total.backward()
+        best = m if best is None else dict(seconds=min(best['seconds'], m['seconds']), bytes=best['bytes'])
+    gradient = x[0].numel()*4
+    print(json.dumps(dict(seconds=best['seconds'], megabytes=max(best['bytes']-gradient, 1e6)/1e6, value=total.item(), gradient=x[0].grad.norm().item())))
+
+def plain_stage(stage, x):
+    "A stage of the decoder with 3×3 convolutions on the up-sampled map"
+    x = F.interpolate(x, scale_factor=2)
+    for block in (stage.conv, stage.conv2): x = x + block.gate.tanh()*block.conv(F.gelu(block.norm(x)))
+    return x
+
+def plain_step(clip, grounder, image, text, scale):
+    "The published step as it is written there"
+    from tcl_nb.clip import identity_attention, run_block, to_map
+    from tcl_nb.losses import image_level, total_variation
+    from tcl_nb.masking import gumbel_sigmoid, masked_image, similarity
+    grid = clip.grid(image)
+    with torch.no_grad():
+        trunk = clip.trunk(image); clip.dense(trunk, grid) # not used
+    x = to_map(run_block(grounder.block, trunk, identity_attention)[:, 1:], grid)
+    for stage in grounder.decoder: x = plain_stage(stage, x)
+    dense = grounder.project(x)
+    terms, mask = plain_mask_terms(dense, text, grounder.w, grounder.b, scale)
+    hard = gumbel_sigmoid(grounder.w*similarity(dense, text) + grounder.b) # for all pairs
+    own = hard[range(len(image)), range(len(image))][:, None]
+    terms |= dict(image=image_level(clip.image_embedding(clip.trunk(masked_image(image, own))), text[:len(image)], scale), dense_tv=total_variation(dense))
+    return terms
+
+def step(args):
+    "In the child: one form of a whole step"
+    from tcl_nb.clip import load_clip
+    from tcl_nb.grounder import Grounder
+    from tcl_nb.losses import weighted_sum
+    from tcl_nb.training import Objective
+    device = torch.device(args.device); cuda = device.type == 'cuda'
+    clip = load_clip('ViT-B-16-quickgelu').to(device); torch.manual_seed(0)
+    grounder = Grounder(clip, gate=.3).to(device); objective = Objective(clip, grounder).to(device)
+    image, text = torch.randn(args.batch, 3, 224, 224, device=device), torch.randn(args.batch, SIZES['channels'], device=device)
+    def once():
+        with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
+            total = weighted_sum(plain_step(clip, grounder, image, text, objective.feature_scale)) if args.form == 'plain' else objective(image, text)['total']
+        objective.zero_grad(set_to_none=True); total.backward()
+        if cuda: torch.cuda.synchronize()
+    once()
+    if cuda: torch.cuda.reset_peak_memory_stats()
+    best = None
+    for _ in range(args.repeats):
+        with measuring() as m: once()
+        if cuda: m['bytes'] = torch.cuda.max_memory_allocated()
+        best = m if best is None else dict(seconds=min(best['seconds'], m['seconds']), bytes=max(best['bytes'], m['bytes']))
+    print(json.dumps(dict(seconds=best['seconds'], megabytes=best['bytes']/1e6)))
+
+def pair(kind, args, **sizes):
+    "Both forms, each in a process of its own → {form: result}, and a line of the table"
+    out = {}
+    for form in ('plain', 'ours'):
+        options = ['--kind', kind, '--form', form, '--threads', args.threads, '--repeats', args.repeats, '--device', args.device]
+        for k, v in sizes.items(): options += [f'--{k}', v]
+        out[form] = in_a_process(__file__, options, args.threads)
+    p, o = out['plain'], out['ours']
+    what = ', '.join(f'{v} {k}' for k, v in sizes.items())
+    print(f"{kind:<6}{what:<26}{p['seconds']:>9.2f}{o['seconds']:>9.2f}{o['seconds']/p['seconds']:>8.2f}{p['megabytes']:>10.0f}{o['megabytes']:>10.0f}{o['megabytes']/p['megabytes']:>8.2f}", flush=True)
+    return out
+
+def ratio(out, key): return round(out['ours'][key]/out['plain'][key], 4)
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('--only', choices=('loss', 'step')); ap.add_argument('--texts', type=int, nargs='+', default=[64, 256, 1024])
+    ap.add_argument('--images', type=int, default=64); ap.add_argument('--batch', type=int, default=2, help='pairs in a whole step')
+    ap.add_argument('--threads', type=int, default=2); ap.add_argument('--repeats', type=int, default=2); ap.add_argument('--device', default='cpu')
+    ap.add_argument('--kind', help=argparse.SUPPRESS); ap.add_argument('--form', help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.kind: return dict(loss=loss, step=step)[args.kind](args)
+    print(f"{'':<32}{'seconds':>18}{'':>8}{'MB':>20}\n{'':<32}{'plain':>9}{'ours':>9}{'ratio':>8}{'plain':>10}{'ours':>10}{'ratio':>8}")
+    report = dict(threads=args.threads, device=args.device, torch=torch.__version__)
+    if args.only != 'step':
+        for n in args.texts:
+            out = pair('loss', args, images=args.images, texts=n)
+            assert abs(out['ours']['value']/out['plain']['value'] - 1) < 1e-4 and abs(out['ours']['gradient']/out['plain']['gradient'] - 1) < 1e-3, 'the two forms differ'
+            report |= {f'loss_time_ratio_{n}': ratio(out, 'seconds'), f'loss_memory_ratio_{n}': ratio(out, 'megabytes')}
+        report |= dict(loss_time_ratio=ratio(out, 'seconds'), loss_memory_ratio=ratio(out, 'megabytes'))
+    if args.only != 'loss': report |= dict(step_time_ratio=ratio(out := pair('step', args, batch=args.batch), 'seconds'), step_memory_ratio=ratio(out, 'megabytes'))
+    print(json.dumps(report))
+
+if __name__ == '__main__': main()
