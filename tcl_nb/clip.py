@@ -286,8 +286,8 @@ def _small(path, name):
         raise TclError(f"'{path}' is not a whole small CLIP: {textwrap.shorten(str(e), 200)}") from e
     return FrozenCLIP(model, WordTokenizer(words, model.context_length), name, SMALL_TEMPLATES)
 
-# %% ../nbs/02_clip.ipynb #085b1dac
-_ELSE = "; a file is given as load_clip(name, '/path/to/file'), and load_clip('small') needs no download"
+# %% ../nbs/02_clip.ipynb #e71081df
+_ELSE = "; give a file in its place (pretrained=FILE, on the command line --clip FILE), or take small, which needs no download"
 
 def _check(name):
     "Raise a `TclError` unless open_clip has this model and its image tower is supported"

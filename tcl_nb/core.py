@@ -8,7 +8,7 @@ __all__ = ['FORMATS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CLIP_MEAN', 'CLIP_STD', 
            'fit_size', 'resize', 'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette', 'overlay']
 
 # %% ../nbs/00_core.ipynb #05e1b919
-import argparse, colorsys, functools, os, sys, tempfile, uuid, warnings
+import argparse, colorsys, functools, logging, os, sys, tempfile, uuid, warnings
 from contextlib import contextmanager
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, torch, torch.nn.functional as F
@@ -23,12 +23,15 @@ class TclError(Exception):
 def command(
     main, # The function behind a console command; takes the list of arguments or None
 ): # The same function, for `console_scripts`
-    "Make a command speak plainly: a `TclError` becomes one line on stderr and exit code 2; Ctrl-C exits with 130"
+    "Make a command speak plainly: a `TclError` becomes one line on stderr and exit code 2, a warning one line; Ctrl-C exits with 130"
+    def say(what): print(f"{main.__name__}: {' '.join(str(what).split())}", file=sys.stderr)
     @functools.wraps(main)
     def run(argv=None):
-        try: main(argv)
-        except TclError as e: print(f'{main.__name__}: {e}', file=sys.stderr); sys.exit(2)
-        except KeyboardInterrupt: print(f'{main.__name__}: interrupted', file=sys.stderr); sys.exit(130)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *where, **more: say(message)
+            try: main(argv)
+            except TclError as e: say(e); sys.exit(2)
+            except KeyboardInterrupt: say('interrupted'); sys.exit(130)
     return run
 
 # %% ../nbs/00_core.ipynb #896bead3
@@ -60,8 +63,7 @@ def check_folder(
 ) -> None: # Raises `TclError` that names the folder when it can't be written to
     "Find out, without leaving a trace, whether files can be written into a folder"
     folder = Path(folder).absolute()
-    there = next(p for p in (folder, *folder.parents) if p.exists())
-    try: tempfile.TemporaryFile(dir=there).close()
+    try: tempfile.TemporaryFile(dir=next(p for p in (folder, *folder.parents) if p.exists())).close()
     except OSError as e: raise TclError(f"cannot write into '{folder}': {e.strerror or e}") from e
 
 # %% ../nbs/00_core.ipynb #dcdaa5a0
@@ -87,7 +89,8 @@ def to_mode(
         return Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture).convert('RGB')
     return picture.convert(mode)
 
-# %% ../nbs/00_core.ipynb #d917d7e6
+# %% ../nbs/00_core.ipynb #240b4179
+logging.getLogger('PIL').addHandler(logging.NullHandler()) # its doubts about a file are in our error, or don't matter
 FORMATS = 'JPEG', 'PNG', 'GIF', 'WEBP', 'TIFF', 'BMP', 'PPM', 'TGA', 'ICO', 'JPEG2000', 'AVIF' # What `read_picture` tries
 
 def read_picture(
@@ -95,15 +98,15 @@ def read_picture(
     mode:str='RGB', # 'RGB' or 'RGBA'
 ) -> Image.Image: # All its pixels in memory, turned upright; the first frame of an animation
     "Read a picture file; raises `TclError` that names a file which is missing, broken, too large or not a picture"
-    if Path(path).exists() and not Path(path).is_file():
-        raise TclError(f"cannot read a picture from '{path}': it is {'a folder' if Path(path).is_dir() else 'no ordinary file'}")
     try:
+        if Path(path).exists() and not Path(path).is_file(): raise OSError('it is a folder' if Path(path).is_dir() else 'it is no ordinary file')
         with warnings.catch_warnings():
             warnings.simplefilter('ignore') # a decoder's doubts, and sizes that we allow
             with Image.open(path, formats=FORMATS) as picture: return to_mode(ImageOps.exif_transpose(picture), mode)
     except UnidentifiedImageError: reason = 'it is not a picture in a known format'
     except Image.DecompressionBombError: reason = f'it has more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} million pixels'
-    except Exception as e: reason = getattr(e, 'strerror', None) or f'it is damaged ({" ".join(str(e).split()) or type(e).__name__})'
+    except OSError as e: reason = e.strerror or str(e) if e.errno or str(e).startswith('it is') else f'it is damaged ({e})'
+    except Exception as e: reason = f'it is damaged ({" ".join(str(e).split()) or type(e).__name__})'
     raise TclError(f"cannot read a picture from '{path}': {reason}")
 
 # %% ../nbs/00_core.ipynb #8e6cdba6

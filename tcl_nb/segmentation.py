@@ -116,10 +116,11 @@ class Settings:
         for k in ('short', 'long', 'stride', 'batch', 'iterations'): self._check(k, lambda v: type(v) is int and v > 0, 'a whole number above 0')
         self._check('crop', lambda v: type(v) is int and v >= 0, 'a whole number, 0 for the whole picture at once')
         self._check('blend', lambda v: type(v) in (int, float) and 0 <= v <= 1, 'a number in 0..1')
-        self._check('dilations', lambda v: len(v) > 0 and all(type(d) is int and d > 0 for d in v), 'whole numbers above 0')
+        self._check('dilations', lambda v: isinstance(v, (tuple, list)) and len(v) > 0 and all(type(d) is int and d > 0 for d in v), 'whole numbers above 0')
         if self.crop and self.stride > self.crop: raise TclError(f'stride {self.stride} is larger than the window, {self.crop}: pixels between windows would be left out')
         if self.long < self.short: raise TclError(f'long {self.long} is smaller than short, {self.short}')
-        if type(self.background) in (int, float): self._check('background', lambda v: 0 <= v <= 1, 'a number in 0..1, words, or None')
+        self._check('background', lambda v: 0 <= v <= 1 if type(v) in (int, float) else v is None or v == 'auto' or isinstance(v, (tuple, list)) and len(v),
+            'a number in 0..1, a list of words, or None')
 
     def _check(self, name, right, wanted):
         value = getattr(self, name)
@@ -200,6 +201,7 @@ def show(self:Segmentation,
     longest:int=640, # Longest side that is drawn, in pixels
 ): # The axes
     "Draw labels over the photo, with a legend of what is there"
+    if not 0 <= opacity <= 1: raise TclError(f'opacity is {opacity!r}; it must be a number in 0..1')
     size = fit_size(self.size, min(*self.size, longest), longest)
     return overlay(resize(self.image, size), self.labels_at(size).cpu(), self.names, ax, title, opacity, order=range(1, len(self.names)+1))
 
@@ -263,6 +265,7 @@ def save(self:Segmentation,
     kinds=('overlay', 'labels'), # Of `KINDS`
 ) -> list: # Paths of the files
     "Write the files of several kinds, each aside and renamed; raises `TclError` for an unknown kind or a file that can't be written"
+    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     wrong = [k for k in kinds if k not in KINDS]
     if wrong: raise TclError(f"'{wrong[0]}' is no kind of file; there are: {', '.join(KINDS)}")
     paths = [Path(f'{stem}{KINDS[k][0]}') for k in kinds]
@@ -287,14 +290,17 @@ def read_classes(
 ) -> dict: # Name → tuple of words
     "Classes as names and their words; raises `TclError` for empty or repeated ones"
     if isinstance(classes, str): classes = [classes]
+    if not isinstance(classes, (dict, list, tuple)): raise TclError(f'words must be a list of strings or {{name: [words]}}, not {classes!r}')
     if not isinstance(classes, dict):
         repeated = [c for i, c in enumerate(classes) if c in classes[:i]]
         if repeated: raise TclError(f"'{repeated[0]}' is given twice")
         classes = {c: c for c in classes}
-    classes = {name: (words,) if isinstance(words, str) else tuple(words) for name, words in classes.items()}
+    classes = {name: tuple(words) if isinstance(words, (list, tuple)) else (words,) for name, words in classes.items()}
     if not classes: raise TclError('no words: give at least one, such as cat')
     for name, words in classes.items():
-        if not words or not all(isinstance(w, str) and w.strip() for w in (name, *words)): raise TclError(f"class '{name}' has an empty word")
+        strange = [w for w in (name, *words) if not isinstance(w, str)]
+        if strange: raise TclError(f"class '{name}': {strange[0]!r} is not a word")
+        if not words or not all(w.strip() for w in (name, *words)): raise TclError(f"class '{name}' has an empty word")
     return classes
 
 # %% ../nbs/07_segmentation.ipynb #81fe4d01
@@ -435,8 +441,10 @@ def find_pictures(
     path, # A picture or a folder
 ) -> dict: # Picture's path → where its results go, as a path without an ending, relative to the output folder
     "The picture, or all in a folder and those below it; raises `TclError` when there is none"
+    try: there = bool(str(path)) and Path(path).exists() # a name may be too long to ask for
+    except OSError: there = False
+    if not there: raise TclError(f"no picture and no folder '{path}'")
     path = Path(path)
-    if not path.exists(): raise TclError(f"no picture and no folder '{path}'")
     if not path.is_dir(): return {path: Path(path.stem)}
     found = sorted(p for p in path.rglob('*') if p.suffix.lower() in ENDINGS and p.is_file())
     if not found: raise TclError(f"no picture in '{path}': no file ends with {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
@@ -491,9 +499,10 @@ def _finished(out, kinds, note):
 
 def _one(segmenter, picture, classes, changes, out, kinds):
     "Segment a picture and write its files"
-    try: result = segmenter.segment(picture, classes, **changes)
-    except torch.cuda.OutOfMemoryError as e: raise TclError(f"'{picture}' needs more memory than {segmenter.device} has: give fewer words, or a smaller --short") from e
-    result.save(out, kinds)
+    try: result = segmenter.segment(picture, classes, **changes); result.save(out, kinds)
+    except (MemoryError, RuntimeError) as e:
+        if isinstance(e, RuntimeError) and not isinstance(e, torch.cuda.OutOfMemoryError) and 'memory' not in str(e): raise
+        raise TclError(f"'{picture}' needs more memory than there is on {segmenter.device}: give fewer words, or a smaller --short") from e
     return result
 
 # %% ../nbs/07_segmentation.ipynb #55ba748e
