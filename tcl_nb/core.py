@@ -256,7 +256,7 @@ def _paint(ax, region, colour, opacity, number):
     "Colour, outline and number of one region"
     rgba = np.zeros((*region.shape, 4)); rgba[..., :3] = colour; rgba[..., 3] = opacity*region
     ax.imshow(rgba)
-    if 0 < region.sum() < region.size: ax.contour(region, [.5], colors=['white'], linewidths=1)
+    if 0 < region.sum() < region.size and min(region.shape) > 1: ax.contour(region, [.5], colors=['white'], linewidths=1)
     y, x = _inside(region)
     ax.text(x, y, number, ha='center', va='center', fontsize=7, color='white',
             bbox=dict(boxstyle='round,pad=.15', fc='black', ec='none', alpha=.75))
