@@ -670,9 +670,10 @@ class Feed:
 
     def __iter__(self):
         stream = iter(self.pairs)
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        mask = getattr(signal, 'pthread_sigmask', None) # Windows has none
+        old = mask and mask(signal.SIG_BLOCK, {signal.SIGTERM})
         try: first = next(stream) # here workers start, and they keep this mask
-        finally: signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        finally: mask and mask(signal.SIG_SETMASK, old)
         for b in chain([first], stream):
             text = b['text'] if 'text' in b else self.clip.text_embedding(b['caption'])
             noise = pair_noise(b['number'], tuple(4*s for s in self.clip.grid(b['image'])), self.seed)
