@@ -8,7 +8,7 @@ __all__ = ['WEIGHTS', 'symmetric_cross_entropy', 'temperature', 'image_level', '
 
 # %% ../nbs/05_losses.ipynb #4fc65da3
 import torch, torch.distributed as dist, torch.nn.functional as F
-from .masking import EPS, at_least_float32, masked_pool, unit
+from .masking import EPS, at_least_float32, masked_pool, no_autocast, unit
 
 # %% ../nbs/05_losses.ipynb #dff06791
 def symmetric_cross_entropy(
@@ -92,7 +92,7 @@ def pair_terms(
 def _tile(dense, text, w, b):
     "(cosine, area, variation), each [B,N], for text of unit length"
     points = at_least_float32(dense).flatten(2) # [B,C,h·w]
-    with torch.autocast(points.device.type, enabled=False):
+    with no_autocast(points):
         mask = torch.addcmul(b, text @ points, w/points.norm(dim=1, keepdim=True).clamp(min=EPS)).sigmoid() # [B,N,h·w]
         total = mask.sum(2)
         pooled = mask @ points.mT/(total[..., None] + EPS) # [B,N,C]

@@ -25,7 +25,7 @@ from .core import Arguments, TclError, assets, check_folder, command, denormalis
 from .smallworld import SmallWorld
 from .clip import FrozenCLIP, load_clip, read_safetensors
 from .grounder import Grounder, load_grounder, save_grounder
-from .masking import at_least_float32, gumbel_sigmoid, hard_mask, mask_logits, masked_image, own_similarity, unit
+from .masking import at_least_float32, gumbel_sigmoid, hard_mask, mask_logits, masked_image, no_autocast, own_similarity, unit
 from .losses import WEIGHTS, joined, pair_statistics, pair_terms, ranks, symmetric_cross_entropy, temperature, weighted_sum
 from .segmentation import tcl_system
 from .pairs import CaptionTable, Pairs, light_transform, plain_transform, published_transform
@@ -74,7 +74,7 @@ def _rows(self:Objective, trunk, image, text, uniform, texts):
     if self.weights.get('image'):
         hard = gumbel_sigmoid(mask_logits(own_similarity(dense, text), g.w, g.b), uniform)
         masked = at_least_float32(clip.image_embedding(clip.trunk(masked_image(image, hard))))
-        with torch.autocast(masked.device.type, enabled=False): rows.append(unit(masked) @ unit(texts).T)
+        with no_autocast(masked): rows.append(unit(masked) @ unit(texts).T)
     return torch.cat([smooth[:, None], *rows], 1)
 
 # %% ../nbs/09_training.ipynb #84ce249e

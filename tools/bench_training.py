@@ -1,12 +1,14 @@
 """Time and memory of training: the package's step beside the straightforward form of the published one, side by side.
 
-    python tools/bench_training.py [--only loss|step] [--texts 64 256 1024] [--images 64] [--batch 2] [--threads 2] [--device cpu]
+    python tools/bench_training.py [--only loss|step|arithmetic] [--texts 64 256 1024] [--images 64] [--batch 2] [--threads 2] [--device cpu]
 
 Seeded random weights of ViT-B/16's sizes at 224 pixels; every measurement is made in a process of its own.
 
 *loss*: feature-level TCL, areas and the masks' smoothness, forward and backward, for 64 images (embedding of 512 channels
 on 56×56 points) against N texts. Memory is what the process needs at its highest beyond what it held before, less the
 gradient of the embedding, which both forms must write; the embedding itself lies there before. *step*: a whole training step without the optimiser.
+
+*arithmetic*: multiplications and additions an image, counted by PyTorch's flop counter without computing (64 images against 64 texts).
 
 The plain form computes all pairs at once, convolves up-sampled maps with 3×3 kernels, draws noise for all pairs, and runs
 the frozen tower's dense path, which nothing uses. Prints tables; the last line is JSON with the ratios of ours to plain.
@@ -102,6 +104,42 @@ def step(args):
         best = m if best is None else dict(seconds=min(best['seconds'], m['seconds']), bytes=max(best['bytes'], m['bytes']))
     print(json.dumps(dict(seconds=best['seconds'], megabytes=best['bytes']/1e6)))
 
+def arithmetic(images=64, texts=64):
+    "Prints where the operations of a step go, in GFLOP an image"
+    from torch.utils.flop_counter import FlopCounterMode
+    from tcl_nb.clip import identity_attention, load_clip, run_block
+    from tcl_nb.grounder import Grounder
+    from tcl_nb.losses import pair_statistics
+    from tcl_nb.masking import masked_pool, similarity, soft_mask
+    def count(make, *wanted):
+        "(forward, backward) of a function of leaves that want a gradient"
+        with FlopCounterMode(display=False) as forward: out = make()
+        if not wanted: return forward.get_total_flops(), 0
+        with FlopCounterMode(display=False) as backward: torch.autograd.grad(out.sum(), wanted, allow_unused=True)
+        return forward.get_total_flops(), backward.get_total_flops()
+    clip = load_clip('ViT-B-16-quickgelu'); grounder = Grounder(clip)
+    clip, grounder = clip.to('meta'), grounder.to('meta')
+    image = torch.empty(images, 3, 224, 224, device='meta'); seen = image.clone().requires_grad_(); grid = clip.grid(image)
+    trunk = torch.empty(images, 1+grid[0]*grid[1], 768, device='meta'); text = torch.empty(texts, SIZES['channels'], device='meta')
+    dense = torch.empty(images, SIZES['channels'], 4*grid[0], 4*grid[1], device='meta').requires_grad_(); w, b = (torch.tensor(1., device='meta') for _ in range(2))
+    tokens, tall = (torch.empty(images, 768, k*grid[0], k*grid[1], device='meta').requires_grad_() for k in (1, 4)); weights = [*grounder.decoder.parameters()]
+    def plain_decoder():
+        x = tokens
+        for stage in grounder.decoder: x = plain_stage(stage, x)
+        return x
+    with torch.no_grad(): frozen, unused = count(lambda: clip.trunk(image)), count(lambda: clip.dense(trunk, grid))
+    same = {'trunk, no gradient': frozen, 'copied block': count(lambda: run_block(grounder.block, trunk[:, 1:], identity_attention), *grounder.block.parameters()),
+            'projection': count(lambda: grounder.project(tall), tall, *grounder.project.parameters()),
+            'masked image through the tower': count(lambda: clip.image_embedding(clip.trunk(seen)), seen)}
+    rows = {k: (v, v) for k, v in same.items()}
+    rows |= {'dense path, not used': (unused, (0, 0)), 'decoder': (count(plain_decoder, tokens, *weights), count(lambda: grounder.decoder(tokens), tokens, *weights)),
+             f'masks and pooling, {texts} texts': (count(lambda: masked_pool(dense, soft_mask(similarity(dense, text), w, b)), dense), count(lambda: torch.stack(pair_statistics(dense, text, w, b)), dense))}
+    print(f"{'GFLOP an image':<34}{'plain':>10}{'ours':>10}")
+    for k, (plain, ours) in rows.items(): print(f'{k:<34}{sum(plain)/images/1e9:>10.1f}{sum(ours)/images/1e9:>10.1f}')
+    plain, ours = (sum(sum(r[i]) for r in rows.values())/images/1e9 for i in (0, 1))
+    print(f"{'together':<34}{plain:>10.1f}{ours:>10.1f}")
+    return dict(plain_gflop=round(plain, 1), our_gflop=round(ours, 1))
+
 def pair(kind, args, **sizes):
     "Both forms, each in a process of its own → {form: result}, and a line of the table"
     out = {}
@@ -118,22 +156,23 @@ def ratio(out, key): return round(out['ours'][key]/out['plain'][key], 4)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    ap.add_argument('--only', choices=('loss', 'step')); ap.add_argument('--texts', type=int, nargs='+', default=[64, 256, 1024])
+    ap.add_argument('--only', choices=('loss', 'step', 'arithmetic')); ap.add_argument('--texts', type=int, nargs='+', default=[64, 256, 1024])
     ap.add_argument('--images', type=int, default=64); ap.add_argument('--batch', type=int, default=2, help='pairs in a whole step')
     ap.add_argument('--threads', type=int, default=2); ap.add_argument('--repeats', type=int, default=2); ap.add_argument('--device', default='cpu')
     ap.add_argument('--kind', help=argparse.SUPPRESS); ap.add_argument('--form', help=argparse.SUPPRESS)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     if args.kind: return dict(loss=loss, step=step)[args.kind](args)
-    print(f"{'':<32}{'seconds':>18}{'':>8}{'MB':>20}\n{'':<32}{'plain':>9}{'ours':>9}{'ratio':>8}{'plain':>10}{'ours':>10}{'ratio':>8}")
     report = dict(threads=args.threads, device=args.device, torch=torch.__version__)
-    if args.only != 'step':
+    if args.only in (None, 'arithmetic'): report |= arithmetic()
+    if args.only in (None, 'loss', 'step'): print(f"{'':<32}{'seconds':>18}{'':>8}{'MB':>20}\n{'':<32}{'plain':>9}{'ours':>9}{'ratio':>8}{'plain':>10}{'ours':>10}{'ratio':>8}")
+    if args.only in (None, 'loss'):
         for n in args.texts:
             out = pair('loss', args, images=args.images, texts=n)
             assert abs(out['ours']['value']/out['plain']['value'] - 1) < 1e-4 and abs(out['ours']['gradient']/out['plain']['gradient'] - 1) < 1e-3, 'the two forms differ'
             report |= {f'loss_time_ratio_{n}': ratio(out, 'seconds'), f'loss_memory_ratio_{n}': ratio(out, 'megabytes')}
         report |= dict(loss_time_ratio=ratio(out, 'seconds'), loss_memory_ratio=ratio(out, 'megabytes'))
-    if args.only != 'loss': report |= dict(step_time_ratio=ratio(out := pair('step', args, batch=args.batch), 'seconds'), step_memory_ratio=ratio(out, 'megabytes'))
+    if args.only in (None, 'step'): report |= dict(step_time_ratio=ratio(out := pair('step', args, batch=args.batch), 'seconds'), step_memory_ratio=ratio(out, 'megabytes'))
     print(json.dumps(report))
 
 if __name__ == '__main__': main()
