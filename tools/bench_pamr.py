@@ -1,6 +1,6 @@
 """Time and memory of PAMR: the package's form beside the plain one with its 48 copies of every mask.
 
-    python tools/bench_pamr.py [--classes 171] [--height 112] [--width 112] [--threads 2] [--repeats 5]
+    python tools/bench_pamr.py [--classes 171] [--height 112] [--width 112] [--threads 2] [--repeats 9]
 
 Each form runs in a fresh Python process of its own, with the same random image and masks. A call is everything from image
 and masks to refined masks: affinities, the making of the matrix, all iterations.
@@ -43,7 +43,7 @@ def share(ours, plain): return f'1/{plain/ours:.0f}' if plain > ours else f'{our
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    for k, default in dict(classes=171, height=112, width=112, threads=2, iterations=10, repeats=5).items():
+    for k, default in dict(classes=171, height=112, width=112, threads=2, iterations=10, repeats=9).items():
         ap.add_argument(f'--{k}', type=int, default=default)
     ap.add_argument('--form', choices=FORMS, help=argparse.SUPPRESS)
     args = ap.parse_args()
