@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CLIP_MEAN', 'CLIP_STD', 'COLOURS', 'TclError', 'command', 'Arguments',
-           'writing', 'check_folder', 'assets', 'to_mode', 'read_picture', 'to_tensor', 'normalise', 'denormalise',
-           'fit_size', 'resize', 'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette', 'overlay']
+           'named_function', 'writing', 'check_folder', 'assets', 'to_mode', 'read_picture', 'to_tensor', 'normalise',
+           'denormalise', 'fit_size', 'resize', 'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette',
+           'overlay']
 
 # %% ../nbs/00_core.ipynb #05e1b919
-import argparse, colorsys, functools, logging, os, sys, tempfile, uuid, warnings
+import argparse, colorsys, functools, importlib, logging, os, sys, tempfile, uuid, warnings
 from contextlib import contextmanager
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, torch, torch.nn.functional as F
@@ -39,6 +40,17 @@ class Arguments(argparse.ArgumentParser):
     "`argparse` that raises `TclError` for bad options in place of printing the usage"
     def error(self, message): raise TclError(f'{message}; see {self.prog} --help')
 
+# %% ../nbs/00_core.ipynb #9fb92a11
+def named_function(
+    name:str, # 'module:function'
+): # The function
+    "Import a function by name; raises `TclError` that names what is missing"
+    module, _, function = str(name).partition(':')
+    try: found = getattr(importlib.import_module(module), function, None)
+    except (ImportError, ValueError) as e: raise TclError(f"'{name}': cannot import '{module}' ({e}); a function is named as module:function") from e
+    if not callable(found): raise TclError(f"'{name}': the module '{module}' has no function '{function}'")
+    return found
+
 # %% ../nbs/00_core.ipynb #a0ba15d1
 @contextmanager
 def writing(
@@ -47,7 +59,7 @@ def writing(
     "Write a file aside and rename it when it is whole; a failed write leaves no file and raises `TclError` naming it"
     path = Path(path); aside = path.with_name(f'.{uuid.uuid4().hex}{path.suffix}')
     try:
-        if not path.parent.is_dir(): path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         aside.touch(exist_ok=False); mode = aside.stat().st_mode
         yield aside
         aside.chmod(mode); os.replace(aside, path)

@@ -4,10 +4,13 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'symmetric_cross_entropy', 'temperature', 'image_level', 'feature_level', 'area', 'total_variation',
-           'weighted_sum', 'pair_terms', 'pair_statistics', 'ranks', 'joined']
+           'weighted_sum', 'pair_terms', 'pair_statistics', 'join_processes', 'ranks', 'joined']
 
 # %% ../nbs/05_losses.ipynb #4fc65da3
+import os
+from datetime import timedelta
 import torch, torch.distributed as dist, torch.nn.functional as F
+from .core import TclError
 from .masking import EPS, at_least_float32, masked_pool, no_autocast, unit
 
 # %% ../nbs/05_losses.ipynb #dff06791
@@ -133,6 +136,18 @@ def pair_statistics(
     tile = tile or (len(dense) if len(dense)*points <= 2**24 else max(2**23//points, 1))
     if tile >= len(dense): return _tile(dense, text, w, b).unbind() # one tile: nothing to forget
     return _Tiles.apply(tile, dense, text, w, b).unbind()
+
+# %% ../nbs/05_losses.ipynb #ab9a3250
+def join_processes(
+    device:str='auto', # 'auto' (a GPU where there is one), 'cuda' or 'cpu'
+) -> torch.device: # The one to work on: with several GPUs, this process's own
+    "Join the processes that torchrun started, if it did; raises `TclError` when CUDA is asked for and not there"
+    if device == 'cuda' and not torch.cuda.is_available(): raise TclError('device=cuda: there is no GPU that PyTorch can use here; give device=cpu')
+    cuda = device == 'cuda' or device == 'auto' and torch.cuda.is_available()
+    where = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0))) if cuda else torch.device('cpu')
+    if cuda: torch.cuda.set_device(where)
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not dist.is_initialized(): dist.init_process_group('nccl' if cuda else 'gloo', timeout=timedelta(hours=12))
+    return where
 
 # %% ../nbs/05_losses.ipynb #a7266a1f
 def ranks() -> tuple: # (this process's number, how many there are); (0, 1) where nothing is distributed

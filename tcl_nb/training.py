@@ -5,14 +5,12 @@
 # %% auto #0
 __all__ = ['Objective', 'pair_noise', 'sum_gradients', 'schedule', 'scaled_rate', 'optimiser', 'set_stage', 'pairs', 'train',
            'Stream', 'Plain', 'Steps', 'Gradients', 'learner', 'Numbers', 'Bar', 'add_row', 'cut_table', 'Table',
-           'draw_samples', 'Pictures', 'Judge', 'named_function', 'small_world_score', 'save_checkpoint',
-           'load_checkpoint', 'Save', 'Recipe', 'make_recipe', 'recipes', 'read_recipe', 'Feed', 'run_recipe',
-           'tcl_train']
+           'draw_samples', 'Pictures', 'Judge', 'save_checkpoint', 'load_checkpoint', 'Save', 'Recipe', 'make_recipe',
+           'recipes', 'read_recipe', 'Feed', 'run_recipe', 'tcl_train']
 
 # %% ../nbs/09_training.ipynb #c9302f83
-import copy, csv, difflib, importlib, json, math, os, platform, signal, sys, textwrap, time, warnings
+import csv, difflib, importlib, json, math, platform, signal, sys, textwrap, time, warnings
 from dataclasses import asdict, dataclass, fields
-from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, open_clip, torch, torch.distributed as dist, torch.nn as nn, yaml
@@ -21,13 +19,12 @@ from safetensors.torch import save_file
 from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from . import __version__
-from .core import Arguments, TclError, assets, check_folder, command, denormalise, normalise, show_image, writing
+from .core import Arguments, TclError, assets, check_folder, command, denormalise, named_function, normalise, show_image, writing
 from .smallworld import SmallWorld
 from .clip import FrozenCLIP, load_clip, read_safetensors
 from .grounder import Grounder, load_grounder, save_grounder
 from .masking import at_least_float32, gumbel_sigmoid, hard_mask, mask_logits, masked_image, no_autocast, own_similarity, unit
-from .losses import WEIGHTS, joined, pair_statistics, pair_terms, ranks, symmetric_cross_entropy, temperature, weighted_sum
-from .segmentation import tcl_system
+from .losses import WEIGHTS, join_processes, joined, pair_statistics, pair_terms, ranks, symmetric_cross_entropy, temperature, weighted_sum
 from .pairs import CaptionTable, Pairs, light_transform, plain_transform, published_transform
 
 # %% ../nbs/09_training.ipynb #0b2ba758
@@ -416,26 +413,6 @@ class Judge(Plain):
         if self.best is None or value > self.best:
             self.best = value; save_grounder(g, self.folder/'best.safetensors', {'scores': json.dumps(row)})
 
-# %% ../nbs/09_training.ipynb #afb41629
-def named_function(
-    name:str, # 'module:function'
-): # The function
-    "Import a function by name; raises `TclError` that names what is missing"
-    module, _, function = str(name).partition(':')
-    try: found = getattr(importlib.import_module(module), function, None)
-    except (ImportError, ValueError) as e: raise TclError(f"'{name}': cannot import '{module}' ({e}); a function is named as module:function") from e
-    if not callable(found): raise TclError(f"'{name}': the module '{module}' has no function '{function}'")
-    return found
-
-def small_world_score(
-    clip:FrozenCLIP, grounder:Grounder, # What was trained
-    scenes:int=60, # Of the validation set
-) -> dict: # {'miou': percent}
-    "mIoU on the small world's validation set, at its best threshold"
-    clip, grounder = (copy.deepcopy(m).cpu() for m in (clip, grounder))
-    find_threshold = named_function('tcl_nb.evaluation:find_threshold')
-    return {'miou': find_threshold(tcl_system(clip, grounder), clip, SmallWorld.load(), scenes)[1]}
-
 # %% ../nbs/09_training.ipynb #749acc20
 def _gathered(x):
     "What each rank has, as a list"
@@ -643,15 +620,6 @@ def read_recipe(
     return make_recipe(values, where)
 
 # %% ../nbs/09_training.ipynb #76fad956
-def _join_processes(device):
-    "Join the processes that torchrun started, if any; the device to work on"
-    if device == 'cuda' and not torch.cuda.is_available(): raise TclError('device=cuda: there is no GPU that PyTorch can use here; give device=cpu')
-    cuda = device == 'cuda' or device == 'auto' and torch.cuda.is_available()
-    where = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0))) if cuda else torch.device('cpu')
-    if cuda: torch.cuda.set_device(where)
-    if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not dist.is_initialized(): dist.init_process_group('nccl' if cuda else 'gloo', timeout=timedelta(hours=12))
-    return where
-
 def _transform(r, clip):
     "The recipe's transform"
     known = dict(plain=plain_transform, light=light_transform, published=published_transform)
@@ -711,7 +679,7 @@ def run_recipe(
     callbacks=(), # More callbacks
 ) -> tuple: # (the trained `Objective`, True if it was stopped by SIGTERM before its end)
     "Train a recipe, or go on with it; writes log.csv, samples, last.safetensors and at the end grounder.safetensors"
-    device, out = _join_processes(r.device), Path(r.out); rank, world = ranks()
+    device, out = join_processes(r.device), Path(r.out); rank, world = ranks()
     check_folder(out); last = out/'last.safetensors'
     objective = _objective(r, device); clip = objective.frozen[0]
     table = CaptionTable.load(r.table, clip) if r.table else None

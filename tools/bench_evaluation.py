@@ -1,0 +1,109 @@
+"""Seconds per photograph of the evaluation: the package's way beside the plain loop of the published code.
+
+    python tools/bench_evaluation.py [--photos 8] [--threads 2] [--device cpu] [--counts]
+
+A ViT-B/16 of the published size with seeded random weights (times do not depend on them), protocol tcl with PAMR and blend,
+COCO-Stuff's 171 names, photographs of scikit-image brought to a short side of 448 pixels. The plain loop embeds the texts
+once, and then takes one window at a time: the last blocks with a dense attention mask, 3×3 convolutions on up-sampled maps,
+48 stacked copies of every mask in PAMR, all 171 maps enlarged, added and compared. The two take turns, chunk by chunk, so that
+whatever else the machine does slows both.
+
+With --counts it also prints photographs per second for the class count of each of the eight benchmarks (package's way only).
+The last line is JSON: time_ratio is plain over ours, label_agreement the share of pixels with the same label.
+"""
+import argparse, json, time
+import torch, torch.nn.functional as F
+from skimage import data
+from tcl_nb.benchmarks import Benchmark, PUBLISHED, name_lists
+from tcl_nb.clip import TCL_TEMPLATES, load_clip, to_map
+from tcl_nb.core import cut_padding, fit_size, normalise, pad_to_patch, resize
+from tcl_nb.evaluation import PROTOCOLS, Labeller
+from tcl_nb.grounder import Grounder
+from tcl_nb.masking import similarity, soft_mask
+from tcl_nb.pamr import pamr_plain
+from tcl_nb.segmentation import tcl_system, windows
+
+NAMES = 'astronaut', 'chelsea', 'coffee', 'rocket', 'left', 'right', 'moon', 'hubble_deep_field' # left and right: the stereo pair of a motorcycle
+
+def photographs(n):
+    "n uint8 pictures [3,H,W] with a short side of 448 pixels"
+    left, right, _ = data.stereo_motorcycle(); pair = dict(left=left, right=right); out = []
+    for name in NAMES[:n]:
+        x = torch.from_numpy(pair[name] if name in pair else getattr(data, name)().copy())
+        x = x[..., None].expand(-1, -1, 3) if x.ndim == 2 else x[..., :3]
+        x = x.permute(2, 0, 1).contiguous(); out.append(resize(x, fit_size(x.shape[1:])))
+    return out
+
+def named(names):
+    "A benchmark that has names and nothing else"
+    return Benchmark('coco_stuff', '', tuple(names), False, [], [], None, None, {n: (n,) for n in names})
+
+# The plain loop
+
+def masked_block(block, x):
+    "The last block, each token made to attend to itself by a mask over all pairs"
+    mask = torch.full((x.shape[1],)*2, -torch.inf, device=x.device).fill_diagonal_(0)
+    y = block.ln_1(x); x = x + block.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
+    return x + block.mlp(block.ln_2(x))
+
+def gated(block, x): return x + block.gate.tanh()*block.conv(F.gelu(block.norm(x)))
+
+def plain_window(clip, g, image, text, blend):
+    trunk, grid = clip.trunk(image), clip.grid(image)
+    own = to_map(clip.visual.ln_post(masked_block(clip.last_block, trunk)[:, 1:]) @ clip.visual.proj, grid)
+    x = to_map(masked_block(g.block, trunk)[:, 1:], grid)
+    for stage in g.decoder: x = gated(stage.conv2, gated(stage.conv, F.interpolate(x, scale_factor=2)))
+    mask = pamr_plain(image, soft_mask(similarity(g.project(x), text), g.w, g.b))
+    own = F.interpolate(soft_mask(similarity(own, text), 10., -2.5), size=mask.shape[-2:], mode='bilinear', align_corners=False)
+    return (1-blend)*mask + blend*own
+
+@torch.no_grad()
+def plain_labels(clip, g, image, text, p):
+    size = fit_size(image.shape[1:], p.short, p.long)
+    read = normalise(resize(image, size), p.mean, p.std)[None].to(text.device)
+    out, count = read.new_zeros(1, len(text), *size), read.new_zeros(1, 1, *size)
+    for y, x, h, w in windows(size, p.crop, p.stride):
+        window, pad = pad_to_patch(read[..., y:y+h, x:x+w], clip.patch)
+        maps = F.interpolate(plain_window(clip, g, window, text, p.blend), size=window.shape[-2:], mode='bilinear', align_corners=False)
+        out[..., y:y+h, x:x+w] += cut_padding(maps, pad); count[..., y:y+h, x:x+w] += 1
+    return F.interpolate(out/count, size=image.shape[1:], mode='bilinear', align_corners=False)[0].argmax(0)
+
+def timed(run, device):
+    if device == 'cuda': torch.cuda.synchronize()
+    start = time.perf_counter(); result = run()
+    if device == 'cuda': torch.cuda.synchronize()
+    return time.perf_counter()-start, result
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('--photos', type=int, default=8, help='at most 8'); ap.add_argument('--threads', type=int, default=2)
+    ap.add_argument('--device', default='cpu'); ap.add_argument('--chunk', type=int, default=4, help='photographs at a time'); ap.add_argument('--counts', action='store_true')
+    args = ap.parse_args(); torch.set_num_threads(args.threads)
+    clip = load_clip('ViT-B-16-quickgelu').to(args.device); torch.manual_seed(0); g = Grounder(clip, gate=.1).eval().to(args.device)
+    protocol, photos, names = PROTOCOLS['tcl'], photographs(args.photos), name_lists()['tcl']['coco_stuff']
+    labeller = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(names))
+    text = labeller.text
+    plain_labels(clip, g, photos[0], text, protocol); labeller(photos[:1]) # warm up
+    spent, same, pixels, left = dict(plain=0., ours=0.), 0, 0, []
+    for start in range(0, len(photos), args.chunk):
+        part = photos[start:start+args.chunk]
+        seconds, plain = timed(lambda: [plain_labels(clip, g, image, text, protocol) for image in part], args.device); spent['plain'] += seconds
+        seconds, ours = timed(lambda: labeller(part), args.device); spent['ours'] += seconds
+        for a, (b, _) in zip(plain, ours): same += (a == b).sum().item(); pixels += a.numel()
+    for image in photos: one = labeller.cut(image); labeller.ask([one]); left.append(len(labeller.masks(one)[1]))
+    count = sum(len(windows(fit_size(p.shape[1:]), 448, 224)) for p in photos)
+    report = dict(photos=len(photos), windows=count, classes=len(names), device=args.device, threads=args.threads, torch=torch.__version__)
+    print(f'{len(photos)} photographs, {count} windows, {len(names)} classes, {args.device}, {args.threads} threads')
+    for form, seconds in spent.items(): report[f'{form}_seconds_per_photo'] = round(seconds/len(photos), 3); print(f'{form:<8}{seconds/len(photos):>8.2f} s a photograph')
+    report |= dict(time_ratio=round(spent['plain']/spent['ours'], 3), label_agreement=same/pixels, classes_left=sum(left)/len(left))
+    print(f"plain/ours {report['time_ratio']:.2f}; same label on {100*same/pixels:.4f} % of the pixels; {report['classes_left']:.0f} classes stay for PAMR")
+    if args.counts:
+        report['photos_per_second'] = {}
+        for key in PUBLISHED:
+            words = [w if isinstance(w, str) else w[0] for w in name_lists()['tcl'][key]]
+            one = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(words)); one(photos[:1])
+            seconds = sum(timed(lambda: one(photos[start:start+args.chunk]), args.device)[0] for start in range(0, len(photos), args.chunk))
+            report['photos_per_second'][key] = round(len(photos)/seconds, 3); print(f'{key:<12}{len(words):>4} classes{len(photos)/seconds:>9.2f} photographs a second')
+    print(json.dumps(report))
+
+if __name__ == '__main__': main()
