@@ -10,7 +10,7 @@ __all__ = ['TEMPLATES', 'PROTOCOLS', 'confusion', 'iou', 'mean_iou', 'class_labe
            'small_world_score', 'published_validation']
 
 # %% ../nbs/10_evaluation.ipynb #7c899a92
-import copy, csv, hashlib, io, json, os, platform, sys, time
+import copy, csv, hashlib, importlib, io, json, os, platform, sys, time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -29,7 +29,7 @@ from .grounder import load_grounder, tower_for
 from .losses import join_processes, ranks
 from .masking import similarity
 from .pamr import pamr
-from .segmentation import DenseSystem, Settings, best_device, maskclip_system, read_words, tcl_system, windows
+from .segmentation import DenseSystem, Settings, best_device, maskclip_system, read_words, refiner, tcl_system, windows
 
 # %% ../nbs/10_evaluation.ipynb #ab74f752
 def confusion(
@@ -171,7 +171,7 @@ def changed(self:Protocol,
 
 @patch
 def __str__(self:Protocol):
-    rows = [(k, f"{v if isinstance(v, str) else 'own'}, {len(self.prompts)} templates" if k == 'templates' else v) for k, v in self.facts().items()]
+    rows = [(k, f"{v if isinstance(v, str) else 'own'}, {len(self.prompts)} templates" if k == 'templates' else v) for k, v in self.facts().items() if v != '']
     return '\n'.join(f'{k:<16}{v}' for k, v in rows)
 
 # %% ../nbs/10_evaluation.ipynb #7cd8652d
@@ -297,7 +297,7 @@ def _joined(self:Labeller, maps, photo):
 @patch
 def _refined(self:Labeller, image, maps):
     p = self.protocol
-    return pamr(image, maps, p.iterations, p.dilations) if p.pamr and not p.refine_photo else maps
+    return refiner(p, self.clip.patch)(image, maps) if p.pamr and not p.refine_photo else maps
 
 @patch
 def masks(self:Labeller,
@@ -559,9 +559,11 @@ def load(cls:Result,
     except (OSError, ValueError, KeyError, TypeError) as e: raise TclError(f"'{path}' is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
 
 # %% ../nbs/10_evaluation.ipynb #468a8493
+_BASELINES = 'tcl_nb.baselines' # a later chapter's module: named here, and not imported above
+
 def load_system(
-    name, # 'tcl', 'maskclip', a word such as 'sclip', 'module:function', or a function of the tower
-    clip:FrozenCLIP, # The frozen tower
+    name, # 'tcl', a name in `baselines.SYSTEMS`, 'groupvit', 'module:function', or a function of the tower
+    clip:FrozenCLIP, # The frozen tower, or GroupViT's own
     grounder=None, # For 'tcl'
     blend:float=0., # For 'tcl'
 ): # A system
@@ -569,8 +571,11 @@ def load_system(
     if callable(name): return name(clip)
     if name == 'tcl' and grounder is None: raise TclError("system 'tcl' needs a grounder's weights")
     if name == 'tcl': return tcl_system(clip, grounder, blend)
-    if name == 'maskclip': return maskclip_system(clip)
-    return named_function(name if ':' in name else f'tcl_nb.baselines:{name}_system')(clip)
+    if ':' in name: return named_function(name)(clip)
+    if name == 'groupvit': return named_function(f'{_BASELINES}:groupvit_system')(clip)
+    known = importlib.import_module(_BASELINES).SYSTEMS
+    if name not in known: raise TclError(f"no system '{name}'; there are tcl, {', '.join(known)}, groupvit, or module:function")
+    return known[name](clip)
 
 # %% ../nbs/10_evaluation.ipynb #535143bb
 class Evaluation:
@@ -638,30 +643,36 @@ def _column(r):
     n = len(r.pictures)
     return r.benchmark if r.official in (n, None) else f'{r.benchmark} ({n:,} of {r.official:,})'
 
-def _row(r, group):
-    several = len({o.weights['hash'] for o in group if o.system == r.system}) > 1
-    return f"{r.system} [{r.weights['hash'][:6]}]" if several else r.system
+def _row(r, group, spread):
+    several = len({o.weights['hash'] for o in group if o.system == r.system})
+    return r.system if several == 1 else f'{r.system}, {several} weights' if spread else f"{r.system} [{r.weights['hash'][:6]}]"
 
-def _cells(group):
-    "(columns, {row: {column: mIoU}}) of one protocol's results"
-    columns, rows = list(dict.fromkeys(map(_column, group))), defaultdict(dict)
-    for r in group: rows[_row(r, group)][_column(r)] = r.miou
+def _cells(group, spread):
+    "(columns, {row: {column: [mIoU]}}) of one protocol's results"
+    columns, rows = list(dict.fromkeys(map(_column, group))), defaultdict(lambda: defaultdict(list))
+    for r in group: rows[_row(r, group, spread)][_column(r)].append(r.miou)
     if len(columns) > 1 and all(len(cells) == len(columns) for cells in rows.values()):
-        for cells in rows.values(): cells['mean'] = sum(cells.values())/len(columns)
+        for cells in rows.values(): cells['mean'] = [sum(of_one)/len(columns) for of_one in zip(*cells.values())]
         columns = [*columns, 'mean']
     return columns, rows
+
+def _told(values):
+    "Mean, and the standard deviation of several"
+    mean = sum(values)/len(values)
+    return f'{mean:.1f}' if len(values) == 1 else f'{mean:.1f} ± {(sum((v-mean)**2 for v in values)/(len(values)-1))**.5:.1f}'
 
 # %% ../nbs/10_evaluation.ipynb #6f0d7f3d
 def tables(
     results, # `Result`s, of any systems, benchmarks and protocols
     form:str='text', # 'text' for a console, 'markdown', 'csv' (a line for each result)
+    spread:bool=False, # One row for a system with several weights: mean ± standard deviation
 ) -> str:
     "mIoU in percent, a table for each protocol"
     if form == 'csv': return _csv(results)
     out, groups = [], _groups(results)
     for i, group in enumerate(groups):
-        columns, rows = _cells(group)
-        lines = [['mIoU, %', *columns], *([row, *(f'{cells[c]:.1f}' if c in cells else '–' for c in columns)] for row, cells in rows.items())]
+        columns, rows = _cells(group, spread)
+        lines = [['mIoU, %', *columns], *([row, *(_told(cells[c]) if c in cells else '–' for c in columns)] for row, cells in rows.items())]
         widths = [max(map(len, column)) for column in zip(*lines)]
         padded = [[line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:]))] for line in lines]
         if form == 'markdown': padded = [f"| {' | '.join(line)} |" for line in [padded[0], ['---'] + ['---:']*len(columns), *padded[1:]]]
@@ -747,9 +758,10 @@ def arguments():
     ap.add_argument('--images', metavar='DIR', help="pictures of one's own, with --labels (PNGs of the same names) and --classes")
     ap.add_argument('--labels', metavar='DIR', help='their labels')
     ap.add_argument('--classes', metavar='FILE', help="names in label order, one a line: 'cat' or 'person=man,woman'; 'background' first makes label 0 background")
-    ap.add_argument('--weights', default='tcl', help="'tcl' (published, fetched once; default), 'small', a file or folder with a grounder, or a hub id")
+    ap.add_argument('--weights', nargs='+', default=['tcl'], metavar='NAME', help="'tcl' (published, fetched once; default), 'small', files or folders with grounders of one tower, or hub ids; of several, tables show mean and spread")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the grounder was trained with)")
     ap.add_argument('--system', nargs='+', default=['tcl'], metavar='NAME', help="tcl (default), maskclip, sclip, …, or module:function, a function of the tower")
+    ap.add_argument('--groupvit', default='nvidia/groupvit-gcc-yfcc', help='where --system groupvit comes from: a hub id or a folder (default: %(default)s)')
     ap.add_argument('--protocol', help=f"{', '.join(PROTOCOLS)} (default: tcl, for the small world's tower small-tcl)")
     ap.add_argument('--set', nargs='+', default=[], metavar='FIELD=VALUE', help='change the protocol, as in short=336 pamr=false')
     ap.add_argument('--show', action='store_true', help='print the protocol and evaluate nothing')
@@ -760,6 +772,7 @@ def arguments():
     ap.add_argument('--device', help='cuda, mps or cpu (default: the best there is)')
     ap.add_argument('--bf16', action='store_true', help="the towers' arithmetic in 16 bits: faster on a GPU, and not number for number")
     ap.add_argument('--chunk', type=int, default=4, help='pictures whose windows share batches (default: %(default)s)')
+    ap.add_argument('--save-every', type=float, default=20., metavar='SECONDS', help='how often counts are written, to go on from (default: %(default)s)')
     ap.add_argument('--batch', type=int, default=4, help='windows in a batch (default: %(default)s)')
     return ap
 
@@ -795,7 +808,7 @@ def _checked(args):
     if not (args.benchmark or args.images or args.show): raise TclError('give --benchmark, one or more of ' + ', '.join(BENCHMARKS) + '; or --images, --labels and --classes')
     for name in ('chunk', 'batch', 'limit'):
         if getattr(args, name) is not None and getattr(args, name) < 1: raise TclError(f'--{name} {getattr(args, name)}: must be 1 or more')
-    small = args.weights == 'small'
+    small = args.weights[0] == 'small'
     protocol = _protocol(args, small)
     _opened(args, protocol); check_folder(args.out)
     return protocol
@@ -812,13 +825,14 @@ def _draw(result, labeller, stem):
 
 def _evaluate(args, name, classes, clip, grounder, stated, settled):
     "One system on one benchmark, if it isn't finished"
-    task = Evaluation(name, clip, classes, settled, grounder, dtype=torch.bfloat16 if args.bf16 else torch.float32, stated=stated, chunk=args.chunk)
-    stem = Path(args.out)/_stem(classes.key, stated.name, name, task.weights['hash'][:6])
+    label = f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity' else name
+    task = Evaluation(name, clip, classes, settled, grounder, label, dtype=torch.bfloat16 if args.bf16 else torch.float32, stated=stated, chunk=args.chunk)
+    stem = Path(args.out)/_stem(classes.key, stated.name, label, task.weights['hash'][:6])
     try:
         if (old := Result.load(f'{stem}.json')).about == task.about: return old
     except TclError: pass # none yet, or cut
     parts = stem.with_name(f'.{stem.name}')
-    result = task.run(parts)
+    result = task.run(parts, seconds=args.save_every)
     if ranks()[0]: return result
     result.save(f'{stem}.json')
     for part in parts.parent.glob(f'{parts.name}-*'): part.unlink(missing_ok=True)
@@ -842,16 +856,17 @@ def _device(name):
 def evaluate_all(args, protocol) -> list: # `Result`s, in the order they were asked for
     "What `tcl_eval` was asked for"
     device = _device(args.device)
-    clip = tower_for(args.weights, args.clip).to(device)
-    grounder = load_grounder(args.weights, clip).to(device).eval() if 'tcl' in args.system else None
-    if args.protocol is None and isinstance(clip.tokenizer, WordTokenizer): args.protocol = 'small-tcl'; protocol = _protocol(args, True)
+    clip = None if args.system == ['groupvit'] else tower_for(args.weights[0], args.clip).to(device)
+    if args.protocol is None and clip and isinstance(clip.tokenizer, WordTokenizer): protocol = _protocol(args, True)
     opened = _opened(args, protocol)
-    for classes in opened: clip.class_embedding(classes.names[:1]) # a tower that doesn't know the words stops here
-    results = []
-    for name in args.system:
+    for classes in opened: clip and clip.class_embedding(classes.names[:1]) # a tower that doesn't know the words stops here
+    tasks, results = [], []
+    for name in args.system: tasks += [(name, load_grounder(w, clip).to(clip.device).eval()) for w in args.weights] if name == 'tcl' else [(name, None)]
+    for name, grounder in tasks:
+        tower = named_function(f'{_BASELINES}:load_groupvit')(args.groupvit).to(device) if name == 'groupvit' else clip
         settled = protocol
-        if protocol.validation and any(b.background for b in opened): settled = fitted(load_system(name, clip, grounder, protocol.blend), clip, protocol)
-        results += [_evaluate(args, name, classes, clip, grounder, protocol, settled) for classes in opened]
+        if protocol.validation and any(b.background for b in opened): settled = fitted(load_system(name, tower, grounder, protocol.blend), tower, protocol)
+        results += [_evaluate(args, name, classes, tower, grounder, protocol, settled) for classes in opened]
     return results
 
 @command
@@ -862,9 +877,9 @@ def tcl_eval(argv=None):
     if args.show: print(protocol); return
     results = evaluate_all(args, protocol)
     if not ranks()[0]:
-        every = _all_results(args.out); print(tables(results))
+        every = _all_results(args.out); print(tables(results, spread=True))
         for name, form in (('table.md', 'markdown'), ('table.csv', 'csv')):
-            with writing(Path(args.out)/name) as aside: aside.write_text(tables(every, form) + '\n'*(form == 'markdown'))
+            with writing(Path(args.out)/name) as aside: aside.write_text(tables(every, form, True) + '\n'*(form == 'markdown'))
         print(f"results, tables{' and figures' if args.figures else ''} in '{args.out}'")
     if ranks()[1] > 1: dist.barrier(); dist.destroy_process_group()
 

@@ -18,7 +18,7 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 from tqdm import tqdm
 from . import __version__
 from .core import TclError, assets, writing
-from .clip import TCL_TEMPLATES, FrozenCLIP, build_small_clip, identity_attention, load_clip, read_safetensors, run_block, to_map
+from .clip import TCL_TEMPLATES, FrozenCLIP, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
 
 # %% ../nbs/03_grounder.ipynb #83ce8ec1
 class ChannelNorm(nn.LayerNorm):
@@ -103,9 +103,10 @@ class Grounder(nn.Module, ModelHubMixin):
         clip:FrozenCLIP, # The tower whose last block, LayerNorm and projection are copied
         decoder:bool=True, # False: nearest up-sampling in its place, to ask what the decoder is worth
         gate:float=0., # Where the decoder's gates start; published: shut
+        attention:str='identity', # Name of the copied block's plug, see `clip.PLUGS`; published: identity
     ):
         super().__init__()
-        width = clip.visual.ln_post.normalized_shape[0]
+        self.plug, width = plug(str(attention)), clip.visual.ln_post.normalized_shape[0]
         self.block = copy.deepcopy(clip.last_block)
         self.decoder = nn.Sequential(Stage(width), Stage(width)) if decoder else nn.Upsample(scale_factor=4)
         for block in self.decoder.modules():
@@ -113,14 +114,15 @@ class Grounder(nn.Module, ModelHubMixin):
         self.project = Projection(clip.visual.ln_post, clip.visual.proj)
         self.w, self.b = nn.Parameter(torch.tensor(10.)), nn.Parameter(torch.tensor(-2.5))
         self.requires_grad_(True)
-        #: What a saved file says of it: the tower it belongs to, with a decoder or without, and what wrote it
-        self.config = dict(clip=clip.name, pretrained=clip.pretrained, decoder=decoder, tcl_nb=__version__)
+        #: What a saved file says of it: the tower it belongs to, with a decoder or without, the copied block's attention, and what wrote it
+        self.config = dict(clip=clip.name, pretrained=clip.pretrained, decoder=decoder, attention=attention, tcl_nb=__version__)
 
     def forward(self,
         trunk:torch.Tensor, # [B,1+L,D], from `FrozenCLIP.trunk`
         grid:tuple, # (h, w), with h·w = L
     ) -> torch.Tensor: # [B,C,4h,4w], not normalised
-        tokens = run_block(self.block, trunk[:, 1:], identity_attention)
+        alone = self.plug.attention is identity_attention # then the class token has no say
+        tokens = self.plug(self.block, trunk[:, 1:], grid) if alone else self.plug(self.block, trunk, grid)[:, 1:]
         x = to_map(tokens, grid).contiguous(memory_format=torch.channels_last)
         return self.project(self.decoder(x))
 
@@ -351,7 +353,9 @@ def load_grounder(
     "Read a grounder; raises `TclError` that names a file which is missing, damaged or for another tower"
     path = _find(name, **hub)
     weights, known = _open(path)
-    with torch.random.fork_rng(devices=[]): grounder = Grounder(clip, decoder=known['decoder'])
+    try:
+        with torch.random.fork_rng(devices=[]): grounder = Grounder(clip, known['decoder'], attention=known.get('attention', 'identity'))
+    except TclError as e: raise TclError(f"'{path}' asks for an attention that is not at hand: {e}") from e
     reason = _other_tower(known, clip) or _misfit(weights, grounder.state_dict())
     if reason: raise TclError(f"'{path}' is not a grounder for {clip.name or 'this tower'}: {reason}")
     grounder.load_state_dict({k: v.float() for k, v in weights.items()})
@@ -386,7 +390,7 @@ _CARD = """---
 
 # A TCL grounder for {{ clip }}
 
-The trained part of [TCL](https://arxiv.org/abs/2212.00785): {{ parameters }} parameters that turn the tokens of a frozen CLIP into a dense embedding, and so into masks for words{{ "" if decoder else " (this one without decoder)" }}.
+The trained part of [TCL](https://arxiv.org/abs/2212.00785): {{ parameters }} parameters that turn the tokens of a frozen CLIP into a dense embedding, and so into masks for words{{ "" if decoder else " (this one without decoder)" }}.{{ "" if attention == "identity" else " Its block runs with the attention `" + attention + "`." }}
 CLIP itself is not in these files. The tower that this grounder was trained with, and needs, is `{{ clip }}`{% if pretrained %} with the weights `{{ pretrained }}`{% endif %}.
 
 ```python

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SMALL_SETTINGS', 'KINDS', 'ENDINGS', 'DenseSystem', 'maskclip_system', 'tcl_system', 'padded', 'windows', 'sliding',
-           'Settings', 'Segmentation', 'made_with', 'read_classes', 'best_device', 'Segmenter', 'read_words',
+           'Settings', 'Segmentation', 'made_with', 'read_classes', 'best_device', 'Segmenter', 'refiner', 'read_words',
            'parse_classes', 'find_pictures', 'arguments', 'tcl_segment', 'report']
 
 # %% ../nbs/07_segmentation.ipynb #e2944e8b
@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from . import __version__
 from .core import (Arguments, TclError, check_folder, command, cut_padding, fit_size, normalise, overlay, pad_to_patch, palette, resize, strips,
     to_tensor, writing)
-from .clip import FrozenCLIP, TextTable, WordTokenizer, identity_attention
+from .clip import FrozenCLIP, TextTable, WordTokenizer
 from .grounder import Grounder, load_grounder, tower_for
 from .masking import similarity, soft_mask
 from .pamr import pamr
@@ -76,12 +76,12 @@ def tcl_system(
     grounder:Grounder, # What TCL trained
     blend:float=0., # Share β of CLIP's own dense mask, in 0..1; published: 0.3
     refine=None, # Function (image, maps) → maps, such as `pamr`, applied before the blend
-    attention=identity_attention, # What stands in for the last block's attention in CLIP's own dense map
+    attention=None, # What stands in for the last block's attention in CLIP's own dense map, see `clip.plug`; the grounder's when None
 ) -> DenseSystem: # ([B,3,H,W] normalised, [N,C]) → [B,N,4h,4w] in 0..1
     "TCL's masks (TCL, sections 3 and 4)"
     def embed(image):
         trunk, grid = clip.trunk(image), clip.grid(image)
-        return grounder(trunk, grid), clip.dense(trunk, grid, attention) if blend else None
+        return grounder(trunk, grid), clip.dense(trunk, grid, attention or grounder.plug) if blend else None
     return DenseSystem(embed, grounder.w, grounder.b, refine, blend)
 
 # %% ../nbs/07_segmentation.ipynb #c571e759
@@ -167,6 +167,7 @@ class Segmentation:
     scores:torch.Tensor # [N,h,w] float32 in 0..1, at the size the photo was read at
     background:object # Score of label 0: a number, a map [h,w], or None where nothing is background
     settings:dict = field(default_factory=dict) # What it was made with
+    file_name:str='' # Of the photo, where it came from a file
 
     @property
     def size(self): return tuple(self.image.shape[1:])
@@ -271,11 +272,11 @@ def _annotation(self:Segmentation, i):
 @patch
 def save_coco(self:Segmentation,
     path, # File to write, .json
-    file_name:str='', # The photo's, to stand in the file
+    file_name:str=None, # The photo's, to stand in the file; where it came from when None
 ) -> None:
     "Write COCO's json: a category for each name, a run-length coded mask for each that is there"
     out = dict(info=dict(description=f'tcl_nb {__version__}', settings=self.settings),
-               images=[dict(id=1, file_name=file_name, height=self.size[0], width=self.size[1])],
+               images=[dict(id=1, file_name=self.file_name if file_name is None else file_name, height=self.size[0], width=self.size[1])],
                categories=[dict(id=i, name=n, supercategory='') for i, n in enumerate(self.names, 1)],
                annotations=[self._annotation(i) for i in self._labels.unique().tolist() if i])
     with writing(path) as aside: aside.write_text(json.dumps(out))
@@ -360,6 +361,18 @@ class Segmenter:
         self.dtype = dtype or (torch.bfloat16 if self.device.type == 'cuda' and torch.cuda.is_bf16_supported() else torch.float32)
         self.table, self.name = TextTable.make(clip) if table is None else table, name
 
+# %% ../nbs/07_segmentation.ipynb #25bdd955
+def refiner(
+    settings:Settings, # How often PAMR is applied, and how far it reaches
+    patch:int, # Side of a patch in pixels
+): # Function (image [B,3,H,W], maps [B,N,h,w]) → maps [B,N,h',w'], h' = 4H/patch or h if that is more
+    "PAMR as the settings say; maps coarser than TCL's are enlarged bilinearly first"
+    def refine(image, maps):
+        size = [4*side//patch for side in image.shape[-2:]]
+        if maps.shape[-2] < size[0]: maps = F.interpolate(maps, size=size, mode='bilinear', align_corners=False)
+        return pamr(image, maps, settings.iterations, settings.dilations)
+    return refine
+
 # %% ../nbs/07_segmentation.ipynb #7cb92f05
 @patch
 def system(self:Segmenter,
@@ -367,7 +380,7 @@ def system(self:Segmenter,
 ): # Function (image [B,3,H,W] of any size, text [N,C]) → maps [B,N,H,W]
     "The segmenter's system with refinement, blend, padding and windows"
     s = settings or self.settings
-    refine = (lambda image, mask: pamr(image, mask, s.iterations, s.dilations)) if s.pamr else None
+    refine = refiner(s, self.clip.patch) if s.pamr else None
     if self.own: inner = lambda image, text: refine(image, self.own(image, text)) if refine else self.own(image, text)
     elif self.grounder: inner = tcl_system(self.clip, self.grounder, s.blend, refine)
     else: inner = maskclip_system(self.clip, refine=refine)
@@ -404,7 +417,7 @@ def segment(self:Segmenter,
     if isinstance(background, (tuple, list)): groups.append(read_classes({'background': background})['background'])
     scores = self.class_scores(image, groups, settings)
     if len(groups) > len(classes): background = scores[-1]
-    return Segmentation(image, tuple(classes), scores[:len(classes)], background, self.note(classes, settings))
+    return Segmentation(image, tuple(classes), scores[:len(classes)], background, self.note(classes, settings), Path(picture).name if isinstance(picture, (str, Path)) else '')
 
 @patch
 def changed(self:Segmenter,
@@ -489,7 +502,7 @@ def arguments():
     ap.add_argument('--table', help='text embeddings made before, a .safetensors file of TextTable')
     ap.add_argument('--out', default='masks', help='folder for the results (default: %(default)s)')
     ap.add_argument('--save', default='overlay,labels', help=f"kinds of file, with commas: {', '.join(KINDS)} (default: %(default)s)")
-    ap.add_argument('--background', default='auto', help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 with PAMR, 0.5 without)")
+    ap.add_argument('--background', help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 with PAMR, 0.5 without; small: 0.3)")
     ap.add_argument('--blend', type=float, help="share of CLIP's own dense mask (default: 0.3)")
     ap.add_argument('--no-pamr', dest='pamr', action='store_false', default=None, help='do not refine masks')
     ap.add_argument('--short', type=int, help='short side that pictures are read at, in pixels (default: 448; small: 64)')
@@ -513,7 +526,7 @@ def _request(args):
     wrong = [k for k in kinds if k not in KINDS]
     if wrong: raise TclError(f"--save {args.save}: '{wrong[0]}' is no kind of file; there are: {', '.join(KINDS)}")
     given = {k: getattr(args, k) for k in ('blend', 'pamr', 'short', 'crop', 'stride') if getattr(args, k) is not None}
-    changes = dict(background=_background(args.background), **given)
+    changes = given if args.background is None else dict(background=_background(args.background), **given)
     replace(SMALL_SETTINGS if args.model == 'small' else Settings(), **changes) # out of range: say so before weights are loaded
     check_folder(args.out); best_device(args.device)
     return pictures, classes, kinds, changes

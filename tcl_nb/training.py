@@ -448,14 +448,14 @@ def save_checkpoint(
     with writing(path) as aside: save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, aside, {'tcl_nb checkpoint': json.dumps(about)})
 
 # %% ../nbs/09_training.ipynb #d122554e
-def _checked(path, objective, recipe, free):
+def _checked(path, objective, recipe, free, defaults=None):
     "(tensors, what is known) of a checkpoint that fits"
     tensors, meta = read_safetensors(path, 'a checkpoint'); clip = objective.frozen[0]
     try: about = json.loads(meta['tcl_nb checkpoint'])
     except (KeyError, ValueError): raise TclError(f"'{path}' is no checkpoint of a training run") from None
     if (about['clip'], about['pretrained']) != (clip.name, clip.pretrained):
         raise TclError(f"'{path}' was trained with the tower {about['clip']}, {about['pretrained'] or 'no weights named'}; here it is {clip.name}, {clip.pretrained or 'no weights named'}")
-    old = about.get('recipe') or {}
+    old = {**(defaults or {}), **(about.get('recipe') or {})} # a key that the run didn't know yet had its default
     for k, v in (recipe or {}).items():
         if k not in free and old.get(k) != v: raise TclError(f"'{path}' is of another run: it has {k}={old.get(k)!r}, here it is {v!r}; go on as it was, or give another out=FOLDER")
     if len(about['stream']) != ranks()[1]: raise TclError(f"'{path}' was written by {len(about['stream'])} processes, here are {ranks()[1]}")
@@ -469,9 +469,10 @@ def load_checkpoint(
     stream=None, # Gets its place
     recipe:dict=None, # Must be that of the checkpoint
     free=(), # Keys of the recipe that may differ
+    defaults:dict=None, # The recipe's defaults, for keys that the run didn't know yet
 ) -> dict: # What is known of it: step, recipe, versions, …
     "Go on where a checkpoint was saved; raises `TclError` that names a file which is damaged, or of another tower or run"
-    tensors, about = _checked(path, objective, recipe, free)
+    tensors, about = _checked(path, objective, recipe, free, defaults)
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
     try: objective.load_state_dict(part('model.'))
     except RuntimeError as e: raise TclError(f"the weights in '{path}' don't fit: {' '.join(str(e).split())[:200]}") from e
@@ -523,6 +524,7 @@ class Recipe:
     pretrained:str|None = None # Its weights: open_clip's tag or a file
     init:str|None = None # Grounder to start from: tcl, small, a file, a folder or a hub name; None: a new one
     gate:float = 0. # Where a new grounder's gates start
+    attention:str = 'identity' # Of the copied block, see `clip.PLUGS`
     sources:str|list|dict = 'smallworld' # Where pairs come from, see `open_source`; a dictionary gives weights
     transform:str = 'plain' # plain, light, published, or module:function
     size:int = 64 # Side of the training images in pixels
@@ -590,6 +592,7 @@ def make_recipe(
     for k, choices in _CHOICES.items():
         if k in values and values[k] not in choices: raise TclError(f"{k}={values[k]} must be one of {', '.join(filter(None, choices))}")
     if wrong := set(values.get('weights') or ()) - set(WEIGHTS): raise TclError(f"weights: there is no term '{min(wrong)}'; there are {', '.join(WEIGHTS)}")
+    if wrong := [k for k, v in (values.get('weights') or {}).items() if type(v) not in (int, float)]: raise TclError(f"weights: {wrong[0]}={values['weights'][wrong[0]]!r} must be a number (1.0e-3, not 1e-3, in YAML)")
     return Recipe(**values)
 
 # %% ../nbs/09_training.ipynb #ed7129bf
@@ -670,7 +673,7 @@ def _objective(r, device):
     "Tower and grounder as the recipe wants them"
     clip = load_clip(r.clip, r.pretrained).to(device)
     torch.manual_seed(r.seed)
-    grounder = load_grounder(r.init, clip).train() if r.init else Grounder(clip, gate=r.gate)
+    grounder = load_grounder(r.init, clip).train() if r.init else Grounder(clip, gate=r.gate, attention=r.attention)
     weights = WEIGHTS if r.weights is None else r.weights
     return Objective(clip, grounder, weights, r.positive, r.negative, r.chunk, r.amp and device.type == 'cuda').to(device)
 
@@ -686,7 +689,7 @@ def run_recipe(
     stream = Pairs(r.sources, _transform(r, clip), r.batch, r.seed, rank, world, r.workers, r.shuffle, table=table)
     lr = scaled_rate(r.lr, r.batch*world) if r.per_4096 else r.lr
     opt, more = optimiser(objective, lr, r.decay, r.published_decay), _callbacks(r, out, stream)
-    about = load_checkpoint(last, objective, opt, stream, asdict(r), _FREE) if last.is_file() else {}
+    about = load_checkpoint(last, objective, opt, stream, asdict(r), _FREE, asdict(Recipe())) if last.is_file() else {}
     learn = learner(objective, Feed(stream, clip, r.seed), r.steps, lr, [*more, *callbacks], opt, about.get('step', 0),
                     block_from=r.block_from, warmup=r.warmup, floor=r.floor, start=r.start)
     if hasattr(learn, 'judge'): learn.judge.best = about.get('best')

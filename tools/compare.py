@@ -1,0 +1,73 @@
+"""Every system on every benchmark, under two protocols, each with PAMR and without: the comparison of nbs/results/comparison.ipynb.
+
+    python tools/compare.py [--out runs/comparison] [--seeds 3] [--scenes 300] [--jobs 2]
+
+On the small world: trains TCL by the recipe `small`, three seeds on each of three attentions of the last block, and evaluates
+these and all systems of chapter 11 on its four test sets. What is finished is not done again.
+
+    export TCL_NB_CLIP=openai TCL_NB_DATA=/data
+    python tools/compare.py
+
+With these two variables set, the same on the eight benchmarks: CLIP's weights (an open_clip tag or a file), and the data root
+that `tcl_prepare` has checked; TCL's published weights, or those that --weights names. Nothing is trained.
+
+Writes a json of all results, without their matrices, to --json (nbs/results/comparison.json).
+"""
+import argparse, json, os, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tcl_nb.baselines import SYSTEMS
+from tcl_nb.benchmarks import PUBLISHED
+from tcl_nb.core import writing
+from tcl_nb.evaluation import Result, tables
+
+ATTENTIONS = 'identity', 'sclip', 'naclip'
+SMALL = 'small_seen', 'small_new_words', 'small_new_designs', 'small_stuff'
+#: Protocol → changes with PAMR, and without; PAMR at the photo's size has NACLIP's distances, scaled down for scenes of 64 pixels
+PROTOCOLS = {'small-tcl': ([], ['pamr=false']), 'small-sclip': (['pamr=true', 'refine_photo=true', 'dilations=[1,2]'], [])}
+REAL = {'tcl': ([], ['pamr=false']), 'sclip': (['pamr=true', 'refine_photo=true', 'dilations=[8,16]'], [])}
+
+def call(module, function, *options, threads=1):
+    "A command of the package in a process of its own"
+    root = str(Path(__file__).resolve().parent.parent)
+    env = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': os.pathsep.join([root, os.environ.get('PYTHONPATH', '')])}
+    done = subprocess.run([sys.executable, '-c', f'from tcl_nb.{module} import {function}; {function}()', *map(str, options)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode: sys.exit(f'{function} {" ".join(map(str, options))}: {done.stderr.strip().splitlines()[-1:]}')
+    print(f'{function} {" ".join(map(str, options[:6]))} …', flush=True)
+
+def trained(out, seeds, steps, pool):
+    "Grounders of every attention and seed, trained where they are missing"
+    def one(job):
+        attention, seed = job; folder = out/'weights'/f'{attention}-{seed}'
+        if not (folder/'grounder.safetensors').is_file():
+            call('training', 'tcl_train', 'small', f'attention={attention}', f'seed={seed}', f'steps={steps}', f'out={folder}', 'evaluate=null', 'picture_every=100000', 'save_every=50', 'device=cpu')
+        return folder/'grounder.safetensors'
+    return list(pool.map(one, [(a, s) for a in ATTENTIONS for s in range(seeds)]))
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('--out', default='runs/comparison'); ap.add_argument('--seeds', type=int, default=3); ap.add_argument('--scenes', type=int, default=300)
+    ap.add_argument('--steps', type=int, default=150); ap.add_argument('--jobs', type=int, default=2); ap.add_argument('--weights', nargs='+', default=['tcl'])
+    ap.add_argument('--json', default='nbs/results/comparison.json')
+    args = ap.parse_args(); out = Path(args.out); data = os.environ.get('TCL_NB_DATA')
+    real = bool(data and os.environ.get('TCL_NB_CLIP'))
+    with ThreadPoolExecutor(1 if real else args.jobs) as pool:
+        weights = args.weights if real else trained(out, args.seeds, args.steps, pool)
+        common = ['--benchmark', *PUBLISHED, '--data', data, '--clip', os.environ['TCL_NB_CLIP']] if real else ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
+        groups = [[w] for w in weights]; jobs = []
+        for protocol, variants in (REAL if real else PROTOCOLS).items():
+            for i, change in enumerate(variants):
+                folder = out/f"{protocol}{('-pamr', '')[i]}"
+                jobs += [(folder, protocol, change, ['tcl'], w) for w in groups]
+                names = [n for n in SYSTEMS if not (real and n.startswith('reco') and 'TCL_NB_ARCHIVE' not in os.environ)]
+                jobs += [(folder, protocol, change, [n], groups[0]) for n in names]
+        def one(job):
+            folder, protocol, change, systems, chosen = job
+            call('evaluation', 'tcl_eval', '--system', *systems, '--protocol', protocol, '--weights', *chosen, *common, '--no-figures', '--out', folder, *(['--set', *change] if change else []))
+        list(pool.map(one, jobs))
+    results = [Result.load(p) for p in sorted(out.glob('*/*.json'))]
+    print(tables(results, spread=True))
+    rows = [dict(protocol=r.protocol, system=r.system, benchmark=r.benchmark, hash=r.weights['hash'], threshold=r.used['background'], pictures=len(r.pictures), miou=round(r.miou, 3), accuracy=round(r.accuracy, 3)) for r in results]
+    with writing(args.json) as aside: aside.write_text(json.dumps(dict(versions=results[0].versions, date=max(r.date for r in results), rows=rows)) + '\n')
+
+if __name__ == '__main__': main()
