@@ -865,7 +865,7 @@ def evaluate_all(args, protocol) -> list: # `Result`s, in the order they were as
     for name, grounder in tasks:
         tower = named_function(f'{_BASELINES}:load_groupvit')(args.groupvit).to(device) if name == 'groupvit' else clip
         settled = protocol
-        if protocol.validation and any(b.background for b in opened): settled = fitted(load_system(name, tower, grounder, protocol.blend), tower, protocol)
+        if protocol.validation and any(b.background for b in opened): settled = fitted(load_system(name, tower, grounder, protocol.blend), tower, protocol, args.limit or 300)
         results += [_evaluate(args, name, classes, tower, grounder, protocol, settled) for classes in opened]
     return results
 

@@ -400,16 +400,35 @@ clip = tower_for(name)
 grounder = load_grounder(name, clip)
 ```
 
-Written by tcl_nb {{ tcl_nb }}.
+{{ results }}Written by tcl_nb {{ tcl_nb }}.
 """
+
+# %% ../nbs/03_grounder.ipynb #cd6f80d6
+def _result(given):
+    "A result as a row of the card; raises `TclError` naming a file that is none"
+    name = 'a result' if isinstance(given, dict) else f"'{given}'"
+    try:
+        d = given if isinstance(given, dict) else json.loads(Path(given).read_text('utf-8'))
+        protocol, n, official = d['protocol'], d.get('pictures'), d.get('official')
+        seen = '' if n is None else f'{len(n):,}' + (f' of {official:,}' if official and official != len(n) else '')
+        return [d['benchmark'], protocol['name'] if isinstance(protocol, dict) else protocol, f"{float(d['miou']):.1f}", seen]
+    except KeyError as e: raise TclError(f"{name} is not a result: it says nothing of '{e.args[0]}'") from e
+    except (OSError, ValueError, TypeError, AttributeError) as e: raise TclError(f"{name} is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
+
+def _results_table(results):
+    "Markdown, or nothing where there are no results"
+    rows = [' | '.join(str(v).replace('|', '/') for v in _result(r)) for r in results]
+    lines = ['## Results', '', '| benchmark | protocol | mIoU, % | pictures |', '|---|---|--:|--:|', *(f'| {row} |' for row in rows), '', '']
+    return '\n'.join(lines) if rows else ''
 
 # %% ../nbs/03_grounder.ipynb #684387b8
 @patch
 def generate_model_card(self:Grounder,
+    results=(), # Result files (.json) of `tcl_eval`, or dicts with their fields benchmark, protocol, miou, pictures, official
     **about, # More values for the template
 ) -> ModelCard: # The README.md of a saved grounder
     "What the hub shows of a grounder"
-    about = {'parameters': f'{sum(p.numel() for p in self.parameters()):,}', **self.config, **about}
+    about = {'results': _results_table(results), 'parameters': f'{sum(p.numel() for p in self.parameters()):,}', **self.config, **about}
     data = ModelCardData(library_name='tcl_nb', pipeline_tag='image-segmentation', tags=['open-vocabulary', 'clip', 'tcl'])
     return ModelCard.from_template(data, template_str=_CARD, **about)
 
@@ -422,20 +441,24 @@ def _save_pretrained(self:Grounder, folder):
 @patch
 def save_pretrained(self:Grounder,
     folder, # Folder to write: weights, config.json and, unless there is one, README.md
+    results=(), # Result files (.json) of `tcl_eval` for the card's table, see `generate_model_card`
     **kwargs, # See `huggingface_hub.ModelHubMixin`
 ): # As in the mixin
     "Write a grounder as a folder that `load_grounder` reads; raises `TclError` naming a file that can't be written"
-    try: return super(Grounder, self).save_pretrained(folder, **kwargs)
+    _results_table(results) # a file that is none stops here
+    try: return super(Grounder, self).save_pretrained(folder, model_card_kwargs={'results': results, **(kwargs.pop('model_card_kwargs', None) or {})}, **kwargs)
     except OSError as e: raise TclError(f"cannot write '{folder}': {e.strerror or _line(e)}") from e
 
 # %% ../nbs/03_grounder.ipynb #9a349045
 @patch
 def push_to_hub(self:Grounder,
     name:str, # 'user/name' on the Hugging Face hub
+    results=(), # Result files (.json) of `tcl_eval` for the card's table, see `generate_model_card`
     **kwargs, # See `huggingface_hub.ModelHubMixin`: private, token, branch, commit_message, …
 ) -> str: # Address of the commit
     "Upload the folder that `save_pretrained` writes; raises `TclError` that says what the hub answered"
-    try: return super(Grounder, self).push_to_hub(name, **kwargs)
+    _results_table(results) # a file that is none stops here
+    try: return super(Grounder, self).push_to_hub(name, model_card_kwargs={'results': results, **(kwargs.pop('model_card_kwargs', None) or {})}, **kwargs)
     except TclError: raise
     except Exception as e: raise TclError(f"cannot upload to '{name}' on the Hugging Face hub: {_line(e)}") from e
 

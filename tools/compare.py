@@ -54,7 +54,7 @@ def main():
     with ThreadPoolExecutor(1 if real else args.jobs) as pool:
         weights = args.weights if real else trained(out, args.seeds, args.steps, pool)
         common = ['--benchmark', *PUBLISHED, '--data', data, '--clip', os.environ['TCL_NB_CLIP']] if real else ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
-        groups = [[w] for w in weights]; jobs = []
+        groups = [weights] if real else [weights[i:i+args.seeds] for i in range(0, len(weights), args.seeds)]; jobs = []
         for protocol, variants in (REAL if real else PROTOCOLS).items():
             for i, change in enumerate(variants):
                 folder = out/f"{protocol}{('-pamr', '')[i]}"
@@ -67,7 +67,9 @@ def main():
         list(pool.map(one, jobs))
     results = [Result.load(p) for p in sorted(out.glob('*/*.json'))]
     print(tables(results, spread=True))
-    rows = [dict(protocol=r.protocol, system=r.system, benchmark=r.benchmark, hash=r.weights['hash'], threshold=r.used['background'], pictures=len(r.pictures), miou=round(r.miou, 3), accuracy=round(r.accuracy, 3)) for r in results]
-    with writing(args.json) as aside: aside.write_text(json.dumps(dict(versions=results[0].versions, date=max(r.date for r in results), rows=rows)) + '\n')
+    folders = {p.parent.name: Result.load(p).protocol for p in sorted(out.glob('*/*.json'))}
+    rows = [dict(protocol=p.parent.name, system=r.system, benchmark=r.benchmark, hash=r.weights['hash'], threshold=r.used['background'], pictures=len(r.pictures),
+                 miou=round(r.miou, 3), accuracy=round(r.accuracy, 3)) for p in sorted(out.glob('*/*.json')) for r in [Result.load(p)]]
+    with writing(args.json) as aside: aside.write_text(json.dumps(dict(versions=results[0].versions, date=max(r.date for r in results), protocols=folders, rows=rows), indent=0) + '\n')
 
 if __name__ == '__main__': main()
