@@ -239,10 +239,12 @@ class Labeller:
         classes:Benchmark, # Names and their words
         dtype=torch.float32, # The towers' arithmetic
         prune:bool=True, # Leave out classes that cannot win
+        table:TextTable=None, # Text embeddings made before with these templates; those that are missing are added
     ):
         self.system, self.clip, self.protocol, self.classes, self.dtype = system, clip, protocol, classes, dtype
         self.words, self.owner = vocabulary(classes, protocol)
-        self.text = TextTable.make(clip, (), protocol.prompts, protocol.normalise_first).rows(self.words).to(clip.device)
+        if table is None: table = TextTable.make(clip, (), protocol.prompts, protocol.normalise_first)
+        self.text = table.rows(self.words).to(clip.device)
         self.dense = type(system) is DenseSystem # a class of another kind may compare with texts in its own way
         if protocol.score == 'softmax' and not hasattr(system, 'similarity'):
             raise TclError(f"protocol '{protocol.name}' is a softmax of similarities, and this system has none; a protocol with masks, such as tcl, will do")
@@ -498,11 +500,12 @@ def fitted(
     protocol:Protocol, # One that names a benchmark for `validation`
     n:int=300, # Pictures of it
     dtype=torch.float32,
+    table:TextTable=None, # As for `Labeller`
 ) -> Protocol: # With that threshold as `background`
     "A protocol with the background threshold that is best on its validation benchmark"
     if not protocol.validation: return protocol
     classes = benchmark(protocol.validation, names=protocol.names, n=n)
-    curve = threshold_curve(Labeller(system, clip, protocol.on(classes.key), classes, dtype, prune=False), classes)
+    curve = threshold_curve(Labeller(system, clip, protocol.on(classes.key), classes, dtype, prune=False, table=table), classes)
     return replace(protocol, background=max(curve, key=curve.get), only={k: {f: v for f, v in d.items() if f != 'background'} for k, d in protocol.only.items()})
 
 # %% ../nbs/10_evaluation.ipynb #7d4a9e6a
@@ -589,10 +592,11 @@ class Evaluation:
         dtype=torch.float32, # The towers' arithmetic
         stated:Protocol=None, # The protocol before `fitted`, to stand in the result
         chunk:int=4, # Pictures whose windows share batches
+        table:TextTable=None, # As for `Labeller`
     ):
         self.clip, self.classes, self.used, self.stated, self.chunk = clip, classes, protocol.on(classes.key), stated or protocol, chunk
         self.name, self.grounder = name or (system if isinstance(system, str) else system.__name__), grounder if system == 'tcl' else None
-        self.labeller = Labeller(load_system(system, clip, grounder, self.used.blend), clip, self.used, classes, dtype)
+        self.labeller = Labeller(load_system(system, clip, grounder, self.used.blend), clip, self.used, classes, dtype, table=table)
 
     @cached_property
     def weights(self): return dict(clip=self.clip.name, pretrained=self.clip.pretrained, hash=weights_hash(self.clip, self.grounder))
@@ -823,10 +827,10 @@ def _draw(result, labeller, stem):
         with writing(f'{stem}_{kind}.png') as aside: fig.savefig(aside, dpi=100)
         plt.close(fig)
 
-def _evaluate(args, name, classes, clip, grounder, stated, settled):
+def _evaluate(args, name, classes, clip, grounder, stated, settled, table):
     "One system on one benchmark, if it isn't finished"
     label = f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity' else name
-    task = Evaluation(name, clip, classes, settled, grounder, label, dtype=torch.bfloat16 if args.bf16 else torch.float32, stated=stated, chunk=args.chunk)
+    task = Evaluation(name, clip, classes, settled, grounder, label, dtype=torch.bfloat16 if args.bf16 else torch.float32, stated=stated, chunk=args.chunk, table=table)
     stem = Path(args.out)/_stem(classes.key, stated.name, label, task.weights['hash'][:6])
     try:
         if (old := Result.load(f'{stem}.json')).about == task.about: return old
@@ -860,13 +864,14 @@ def evaluate_all(args, protocol) -> list: # `Result`s, in the order they were as
     if args.protocol is None and clip and isinstance(clip.tokenizer, WordTokenizer): protocol = _protocol(args, True)
     opened = _opened(args, protocol)
     for classes in opened: clip and clip.class_embedding(classes.names[:1]) # a tower that doesn't know the words stops here
-    tasks, results = [], []
+    tasks, results, known = [], [], {} # known: tables of text embeddings, so that no text is embedded twice
+    def table(tower, p): return known.setdefault((tower.fingerprint, p.prompts, p.normalise_first), TextTable.make(tower, (), p.prompts, p.normalise_first))
     for name in args.system: tasks += [(name, load_grounder(w, clip).to(clip.device).eval()) for w in args.weights] if name == 'tcl' else [(name, None)]
     for name, grounder in tasks:
         tower = named_function(f'{_BASELINES}:load_groupvit')(args.groupvit).to(device) if name == 'groupvit' else clip
         settled = protocol
-        if protocol.validation and any(b.background for b in opened): settled = fitted(load_system(name, tower, grounder, protocol.blend), tower, protocol, args.limit or 300)
-        results += [_evaluate(args, name, classes, tower, grounder, protocol, settled) for classes in opened]
+        if protocol.validation and any(b.background for b in opened): settled = fitted(load_system(name, tower, grounder, protocol.blend), tower, protocol, args.limit or 300, table=table(tower, protocol.on(protocol.validation)))
+        results += [_evaluate(args, name, classes, tower, grounder, protocol, settled, table(tower, settled.on(classes.key))) for classes in opened]
     return results
 
 @command
