@@ -30,6 +30,7 @@ def command(
     def run(argv=None):
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *where, **more: say(message)
+            warnings.filterwarnings('ignore', module=r'PIL\.') # a decoder's doubts, and sizes that we allow
             try: main(argv)
             except TclError as e: say(e); sys.exit(2)
             except KeyboardInterrupt: say('interrupted'); sys.exit(130)
@@ -112,9 +113,7 @@ def read_picture(
     "Read a picture file; raises `TclError` that names a file which is missing, broken, too large or not a picture"
     try:
         if Path(path).exists() and not Path(path).is_file(): raise OSError('it is a folder' if Path(path).is_dir() else 'it is no ordinary file')
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore') # a decoder's doubts, and sizes that we allow
-            with Image.open(path, formats=FORMATS) as picture: return to_mode(ImageOps.exif_transpose(picture), mode)
+        with Image.open(path, formats=FORMATS) as picture: return to_mode(ImageOps.exif_transpose(picture), mode)
     except UnidentifiedImageError: reason = 'it is not a picture in a known format'
     except Image.DecompressionBombError: reason = f'it has more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} million pixels'
     except OSError as e: reason = e.strerror or str(e) if e.errno or str(e).startswith('it is') else f'it is damaged ({e})'

@@ -347,9 +347,7 @@ def _picture(image):
     if image is None: raise _Skip('missing picture')
     try:
         data = image if isinstance(image, bytes) else Path(image).read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore') # a decoder's doubts
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture: return to_mode(ImageOps.exif_transpose(picture))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture: return to_mode(ImageOps.exif_transpose(picture))
     except FileNotFoundError as e: raise _Skip('missing picture', str(e)) from e
     except UnidentifiedImageError as e: raise _Skip('corrupt picture', 'it is in no known format') from e
     except Exception as e: raise _Skip('corrupt picture', str(e) or type(e).__name__) from e

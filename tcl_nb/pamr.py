@@ -7,7 +7,6 @@ __all__ = ['DILATIONS', 'neighbours', 'affinity', 'pamr_plain', 'affinity_matrix
 
 # %% ../nbs/06_pamr.ipynb #0ceb3ff2
 import functools, warnings
-from contextlib import contextmanager
 import torch, torch.nn.functional as F
 from .core import TclError
 from .masking import at_least_float32
@@ -75,10 +74,11 @@ def pamr_plain(
     return mask
 
 # %% ../nbs/06_pamr.ipynb #205df0e4
-@contextmanager
-def _quiet():
+@functools.cache
+def _hush():
+    "Let torch say here what it says once in a process"
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta state'); yield
+        warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta state'); torch.eye(2).to_sparse_csr()
 
 # %% ../nbs/06_pamr.ipynb #e6d6a789
 def _columns(h, w, dilations, device):
@@ -102,7 +102,8 @@ def affinity_matrix(
     slot = new.flatten().cumsum(0) - 1
     column = column[new]
     value = value.new_zeros(len(column)).index_add(0, slot, value.flatten())
-    with _quiet(): return torch.sparse_csr_tensor(start, column, value, (h*w, h*w), check_invariants=False)
+    _hush()
+    return torch.sparse_csr_tensor(start, column, value, (h*w, h*w), check_invariants=False)
 
 # %% ../nbs/06_pamr.ipynb #933cd7fc
 def _power(mask, matrices, times):
@@ -149,8 +150,9 @@ def sparse_works(
     dtype:torch.dtype=torch.float32, # Type of the numbers
 ) -> bool: # Whether CSR matrices can be transposed and multiplied there
     "Can this kind of device multiply sparse matrices? Found out by trying, once"
+    _hush()
     try:
-        with _quiet(), torch.autocast(device, enabled=False):
+        with torch.autocast(device, enabled=False):
             eye = torch.eye(2, dtype=dtype, device=device).to_sparse_csr()
             return (eye.t().to_sparse_csr() @ (eye @ eye.to_dense())).trace().item() == 2
     except (RuntimeError, TypeError, AssertionError): return False
