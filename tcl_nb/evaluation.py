@@ -29,7 +29,7 @@ from .grounder import load_grounder, tower_for
 from .losses import join_processes, ranks
 from .masking import similarity
 from .pamr import pamr
-from .segmentation import DenseSystem, Settings, best_device, maskclip_system, read_words, refiner, tcl_system, windows
+from .segmentation import DenseSystem, Settings, averaged, best_device, maskclip_system, read_words, refiner, tcl_system, windows
 
 # %% ../nbs/10_evaluation.ipynb #ab74f752
 def confusion(
@@ -290,11 +290,8 @@ def _made(self:Labeller, image):
 @patch
 def _joined(self:Labeller, maps, photo):
     "Maps of all windows [K,n,h',w'] as one [n,h,w]: enlarged, without padding, averaged where they overlap"
-    out, count = maps.new_zeros(maps.shape[1], *photo.image.shape[-2:]), maps.new_zeros(photo.image.shape[-2:])
-    for (y, x, h, w), one in zip(photo.places, maps.split(1)):
-        large = F.interpolate(one, size=photo.padded.shape[-2:], mode='bilinear', align_corners=False)
-        out[:, y:y+h, x:x+w] += cut_padding(large, photo.pad)[0]; count[y:y+h, x:x+w] += 1
-    return out.div_(count) if len(photo.places) > 1 else out
+    large = (F.interpolate(one, size=photo.padded.shape[-2:], mode='bilinear', align_corners=False) for one in maps.split(1))
+    return averaged((cut_padding(one, photo.pad)[0] for one in large), photo.places, photo.image.shape[-2:])
 
 @patch
 def _refined(self:Labeller, image, maps):
@@ -495,6 +492,14 @@ def _at(counts, t):
     return matrix
 
 # %% ../nbs/10_evaluation.ipynb #d62fdf4a
+@patch
+def at(self:Protocol,
+    threshold:float, # Score under which a pixel is background
+) -> Protocol: # With it on every benchmark
+    "A protocol at a threshold"
+    only = {key: {k: v for k, v in d.items() if k != 'background'} for key, d in self.only.items()}
+    return replace(self, background=threshold, only=only)
+
 def fitted(
     system, clip:FrozenCLIP, # Whose threshold
     protocol:Protocol, # One that names a benchmark for `validation`
@@ -506,7 +511,7 @@ def fitted(
     if not protocol.validation: return protocol
     classes = benchmark(protocol.validation, names=protocol.names, n=n)
     curve = threshold_curve(Labeller(system, clip, protocol.on(classes.key), classes, dtype, prune=False, table=table), classes)
-    return replace(protocol, background=max(curve, key=curve.get), only={k: {f: v for f, v in d.items() if f != 'background'} for k, d in protocol.only.items()})
+    return protocol.at(max(curve, key=curve.get))
 
 # %% ../nbs/10_evaluation.ipynb #7d4a9e6a
 def weights_hash(
@@ -596,7 +601,11 @@ class Evaluation:
     ):
         self.clip, self.classes, self.used, self.stated, self.chunk = clip, classes, protocol.on(classes.key), stated or protocol, chunk
         self.name, self.grounder = name or (system if isinstance(system, str) else system.__name__), grounder if system == 'tcl' else None
-        self.labeller = Labeller(load_system(system, clip, grounder, self.used.blend), clip, self.used, classes, dtype, table=table)
+        self.system, self.dtype, self.table = system, dtype, table
+
+    @cached_property
+    def labeller(self): # Made when it is needed: a finished result needs none
+        return Labeller(load_system(self.system, self.clip, self.grounder, self.used.blend), self.clip, self.used, self.classes, self.dtype, table=self.table)
 
     @cached_property
     def weights(self): return dict(clip=self.clip.name, pretrained=self.clip.pretrained, hash=weights_hash(self.clip, self.grounder))
@@ -604,7 +613,7 @@ class Evaluation:
     @property
     def versions(self):
         return dict(tcl_nb=__version__, torch=torch.__version__, open_clip=open_clip.__version__, python=platform.python_version(),
-                    device=self.clip.device.type, dtype=str(self.labeller.dtype)[6:])
+                    device=self.clip.device.type, dtype=str(self.dtype)[6:])
 
     @property
     def about(self): # A hash of all that decides the matrix
@@ -827,11 +836,28 @@ def _draw(result, labeller, stem):
         with writing(f'{stem}_{kind}.png') as aside: fig.savefig(aside, dpi=100)
         plt.close(fig)
 
+def _task(args, name, classes, clip, grounder, stated, settled, table):
+    "One system on one benchmark"
+    label = f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity' else name
+    return Evaluation(name, clip, classes, settled, grounder, label, torch.bfloat16 if args.bf16 else torch.float32, stated, args.chunk, table)
+
+def _settled(args, name, clip, grounder, protocol, table):
+    "The protocol with its threshold, found once and kept in the folder of results"
+    n = args.limit or 300
+    task = _task(args, name, benchmark(protocol.validation, names=protocol.names, n=n), clip, grounder, protocol, protocol, table)
+    path = Path(args.out)/f"{_stem('threshold', protocol.name, task.name, task.weights['hash'][:6])}.json"
+    try:
+        if (kept := json.loads(path.read_text()))['about'] == task.about: return protocol.at(kept['threshold'])
+    except (OSError, ValueError, KeyError, TypeError): pass # none yet, or cut
+    found = fitted(load_system(name, clip, grounder, protocol.blend), clip, protocol, n, task.dtype, table)
+    if not ranks()[0]:
+        with writing(path) as aside: aside.write_text(json.dumps(dict(about=task.about, threshold=found.background)) + '\n')
+    return found
+
 def _evaluate(args, name, classes, clip, grounder, stated, settled, table):
     "One system on one benchmark, if it isn't finished"
-    label = f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity' else name
-    task = Evaluation(name, clip, classes, settled, grounder, label, dtype=torch.bfloat16 if args.bf16 else torch.float32, stated=stated, chunk=args.chunk, table=table)
-    stem = Path(args.out)/_stem(classes.key, stated.name, label, task.weights['hash'][:6])
+    task = _task(args, name, classes, clip, grounder, stated, settled, table)
+    stem = Path(args.out)/_stem(classes.key, stated.name, task.name, task.weights['hash'][:6])
     try:
         if (old := Result.load(f'{stem}.json')).about == task.about: return old
     except TclError: pass # none yet, or cut
@@ -870,7 +896,7 @@ def evaluate_all(args, protocol) -> list: # `Result`s, in the order they were as
     for name, grounder in tasks:
         tower = named_function(f'{_BASELINES}:load_groupvit')(args.groupvit).to(device) if name == 'groupvit' else clip
         settled = protocol
-        if protocol.validation and any(b.background for b in opened): settled = fitted(load_system(name, tower, grounder, protocol.blend), tower, protocol, args.limit or 300, table=table(tower, protocol.on(protocol.validation)))
+        if protocol.validation and any(b.background for b in opened): settled = _settled(args, name, tower, grounder, protocol, table(tower, protocol.on(protocol.validation)))
         results += [_evaluate(args, name, classes, tower, grounder, protocol, settled, table(tower, settled.on(classes.key))) for classes in opened]
     return results
 

@@ -10,6 +10,7 @@ __all__ = ['PHOTOGRAPHS', 'bare_system', 'Reading', 'page_size', 'View', 'edges'
 # %% ../nbs/13_explorer.ipynb #8cb79735
 import errno, html, importlib.util, io, json, re, secrets, socket, tempfile, threading, webbrowser
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 import anywidget, ipywidgets as W, matplotlib, numpy as np, torch, torch.nn.functional as F, traitlets
 from fastcore.basics import patch
@@ -18,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .core import Arguments, TclError, check_folder, command, cut_padding, fit_size, normalise, pad_to_patch, palette, read_picture, resize, strips, to_tensor
 from .smallworld import STUFF, SmallWorld
 from .clip import WordTokenizer
-from .segmentation import Segmentation, Segmenter, maskclip_system, parse_classes, refiner, tcl_system, windows
+from .segmentation import Segmentation, Segmenter, averaged, maskclip_system, parse_classes, refiner, tcl_system, windows
 from .baselines import SYSTEMS
 
 # %% ../nbs/13_explorer.ipynb #01f38098
@@ -76,12 +77,8 @@ def coarse(self:Reading,
 @patch
 def _join(self:Reading, coarse):
     "Maps of windows [b,N,h,w] → maps of the picture [N,H,W]"
-    out, count = torch.zeros(coarse[0].shape[1], *self.size), torch.zeros(self.size)
-    for (x, pad), maps, places in zip(self.inputs, coarse, self.places):
-        maps = F.interpolate(maps, size=x.shape[-2:], mode='bilinear', align_corners=False)
-        for (y, z, h, w), m in zip(places, cut_padding(maps, pad).cpu()):
-            out[:, y:y+h, z:z+w] += m; count[y:y+h, z:z+w] += 1
-    return out/count
+    large = (cut_padding(F.interpolate(m, size=x.shape[-2:], mode='bilinear', align_corners=False), pad).cpu() for (x, pad), m in zip(self.inputs, coarse))
+    return averaged((one for batch in large for one in batch), chain(*self.places), self.size)
 
 # %% ../nbs/13_explorer.ipynb #91a826e9
 @patch
