@@ -230,6 +230,7 @@ function render({ model, el }) {
   const name = [make('span', 'name tcl-first', frame), make('span', 'name tcl-second', frame)];
   const line = make('div', 'line', frame), ring = make('div', 'ring', frame);
   Object.assign(bar, { type: 'range', min: 0, max: 1, step: 0.005 });
+  bar.dataset.lmSuppressShortcuts = 'true'; // in JupyterLab the arrows are the bar's, not the notebook's
   for (const img of Object.values(side)) img.draggable = false;
 '''
 

@@ -1,14 +1,14 @@
 """Use the explorer as a hand would, in a real browser, and look at the pixels it shows.
 
-    python tools/browser_test.py [--shots FOLDER] [--chromium PATH]
+    python tools/browser_test.py [--lab] [--shots FOLDER] [--chromium PATH]
 
-It needs a Chromium (Debian: `apt-get install chromium`) and `pip install playwright`, which drives it; nothing else is downloaded.
+The explorer is served by tcl_explore (Voila), or with --lab stands in a notebook that JupyterLab runs. It needs a Chromium (Debian: `apt-get install chromium`) and `pip install playwright`, which drives it; nothing else is downloaded.
 Exit code 0: all is well; 1: something is not, said on the last line; 3: something that is needed is missing, and which.
 """
 import argparse, base64, importlib.util, io, os, shutil, signal, socket, subprocess, sys, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
-import numpy as np
+import nbformat, numpy as np
 from PIL import Image
 
 FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
@@ -17,28 +17,37 @@ WAIT = 10 # seconds that a change may take
 PIXELS = '''img => { const c = document.createElement('canvas'); c.width = img.naturalWidth; c.height = img.naturalHeight;
                      c.getContext('2d').drawImage(img, 0, 0); return c.toDataURL('image/png'); }'''
 
-def missing(chromium):
+def missing(chromium, lab):
     "What is not there, or None"
     if chromium and not shutil.which(chromium): return f"no browser: '{chromium}' is not a program"
     if not chromium: return f"no browser: none of {', '.join(BROWSERS)} is on the path; Debian has it as 'chromium', or give --chromium PATH"
-    for module, package in (('playwright', 'playwright'), ('voila', 'voila'), ('ipykernel', 'ipykernel'), ('anywidget', 'anywidget')):
+    for module, package in (('playwright', 'playwright'), ('jupyterlab', 'jupyterlab') if lab else ('voila', 'voila'), ('ipykernel', 'ipykernel'), ('anywidget', 'anywidget')):
         if importlib.util.find_spec(module) is None: return f'no {module}: pip install {package}'
 
+def command(folder, port, lab):
+    "What serves the explorer: (command, address or None if the command prints it)"
+    if not lab: return [sys.executable, '-c', 'from tcl_nb.explorer import tcl_explore; tcl_explore()', '--no-browser', '--port', str(port), '--out', str(folder/'masks')], None
+    cell = nbformat.v4.new_code_cell(f"from tcl_nb.explorer import Explorer\nfrom tcl_nb.segmentation import Segmenter\nExplorer(Segmenter.from_pretrained('small'), out={str(folder/'masks')!r})")
+    kernel = dict(name='python3', display_name='Python 3', language='python')
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=kernel)), folder/'try.ipynb')
+    address = f'http://127.0.0.1:{port}/lab/tree/try.ipynb'
+    return [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', f'--port={port}', '--port-retries=0', '--IdentityProvider.token=test', f'--ServerApp.root_dir={folder}'], f'{address}?token=test'
+
 @contextmanager
-def server(folder):
-    "tcl_explore on a free port, ended whatever happens; gives its address"
+def server(folder, lab):
+    "The explorer's server on a free port, ended whatever happens; gives the page's address"
     with socket.create_server(('127.0.0.1', 0)) as s: port = s.getsockname()[1]
-    code = 'from tcl_nb.explorer import tcl_explore; tcl_explore()'
     root = Path(__file__).resolve().parent.parent
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(root), os.environ.get('PYTHONPATH', '')])}
-    log = open(folder/'server.log', 'w+')
-    process = subprocess.Popen([sys.executable, '-c', code, '--no-browser', '--port', str(port), '--out', str(folder/'masks')],
-                               cwd=folder, env=env, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+    log = open(folder/'server.log', 'w+'); line, address = command(folder, port, lab)
+    process = subprocess.Popen(line, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
     try:
-        line = process.stdout.readline() # 'tcl_explore: http://…  (Ctrl-C stops it)'
-        if 'http' not in line: raise AssertionError(f"tcl_explore did not start: {(folder/'server.log').read_text()[-500:] or line}")
-        wait_for(lambda: is_open(port), 'the server answers', 20)
-        yield line.split()[1]
+        if not lab:
+            line = process.stdout.readline() # 'tcl_explore: http://…  (Ctrl-C stops it)'
+            if 'http' not in line: raise AssertionError(f"tcl_explore did not start: {(folder/'server.log').read_text()[-500:] or line}")
+            address = line.split()[1]
+        wait_for(lambda: is_open(port), 'the server answers', 30)
+        yield address
     finally:
         process.terminate() # ends its kernels too
         try: process.wait(8)
@@ -124,7 +133,7 @@ def pixel(p):
 
 def swipe(p):
     "The line parts two systems: what it passes over changes, and nothing else"
-    p.page.locator('select').nth(2).select_option('maskclip')
+    p.page.locator('.widget-dropdown select').nth(2).select_option('maskclip')
     wait_for(lambda: p.page.locator('.tcl-line').is_visible(), 'the swipe’s line'); p.settle(); p.shot('swipe')
     before, box = p.screen(), p.page.locator('.tcl-frame').bounding_box(); w = before.shape[1]
     assert np.abs(p.pixels('right') - p.pixels()).max() > 40, 'two systems, two pictures'
@@ -151,7 +160,7 @@ def upload(p, folder):
     with p.changes('an upload'): choose(folder/'mine.png')
     wait_for(lambda: p.pixels().shape[:2] == (448, 597), 'the picture is as large as the page has it')
     shown = p.pixels(); assert np.abs(shown[20, 20] - (220, 0, 0)).max() < 12 and np.abs(shown[224, 298] - (20, 60, 230)).max() < 12, 'its colours'
-    assert p.page.locator('select').first.input_value() == 'mine.png'
+    assert p.page.locator('.widget-dropdown select').first.input_value() == 'mine.png'
     p.shot('upload')
 
 def save(p, folder):
@@ -159,16 +168,25 @@ def save(p, folder):
     p.page.get_by_text('save masks').click(); p.says("mine_TCL_labels.png")
     assert (folder/'masks'/'mine_TCL_labels.png').exists()
 
-def run(chromium, shots, folder):
+def open_lab(page):
+    "Run the notebook's cell"
+    page.locator('.jp-Notebook .jp-Cell').first.click(timeout=60000)
+    page.wait_for_selector('.jp-Toolbar-kernelName:has-text("Python")', timeout=60000)
+    page.keyboard.press('Control+Enter')
+    page.keyboard.press('Control+B') # without the file browser there is room for the widgets
+
+def run(chromium, shots, folder, lab):
     from playwright.sync_api import sync_playwright
-    with server(folder) as url, sync_playwright() as driver:
+    with server(folder, lab) as url, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         try:
-            page = browser.new_page(viewport=dict(width=1000, height=920)); page.set_default_timeout(1000*WAIT)
+            page = browser.new_page(viewport=dict(width=1000, height=1500 if lab else 920)); page.set_default_timeout(1000*WAIT)
             wrong = []; page.on('pageerror', lambda e: wrong.append(str(e)))
             bare = page.request.get(url.split('?')[0], max_redirects=0)
             assert bare.status in (302, 401, 403), f'without its key the page must not open, but the server answers {bare.status}'
-            page.goto(url, wait_until='commit', timeout=45000); page.wait_for_selector('.tcl-frame img.tcl-left', timeout=45000)
+            page.goto(url, wait_until='commit', timeout=45000)
+            if lab: open_lab(page)
+            page.wait_for_selector('.tcl-frame img.tcl-left', timeout=45000)
             p = Page(page, shots); p.settle(); p.shot('start')
             for step, *more in ((words,), (threshold,), (pixel,), (swipe,), (upload, folder), (save, folder)):
                 print(step.__name__, flush=True); step(p, *more)
@@ -177,14 +195,15 @@ def run(chromium, shots, folder):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('--lab', action='store_true', help='in JupyterLab, not by tcl_explore')
     ap.add_argument('--shots', type=Path, help='folder for screenshots')
     ap.add_argument('--chromium', default=next(filter(None, map(shutil.which, BROWSERS)), None), help='the browser (default: the first on the path)')
-    args = ap.parse_args(); lacking = missing(args.chromium)
+    args = ap.parse_args(); lacking = missing(args.chromium, args.lab)
     if lacking: print(f'browser_test: skipped, {lacking}'); sys.exit(3)
     if args.shots: args.shots.mkdir(parents=True, exist_ok=True)
     start = time.time()
     with tempfile.TemporaryDirectory() as folder:
-        try: run(args.chromium, args.shots, Path(folder))
+        try: run(args.chromium, args.shots, Path(folder), args.lab)
         except Exception as e: print(f'browser_test: failed after {time.time()-start:.0f} s: {e}'); sys.exit(1)
     print(f'browser_test: all is well, {time.time()-start:.0f} s')
 
