@@ -88,9 +88,9 @@ def trace(
 
 # %% ../nbs/appendix/F_export.ipynb #3b816f22
 def save_program(
-    program:torch.export.ExportedProgram, # From `trace`
+    program:torch.export.ExportedProgram, # What trace gives
     path, # File to write, .pt2
-    about:dict, # From `describe`
+    about:dict, # What describe gives
 ) -> None:
     "Write a program for `torch.export.load`; the description is its extra file tcl_nb.json"
     with writing(path) as aside: torch.export.save(program, aside, extra_files={'tcl_nb.json': json.dumps(about)})
@@ -107,9 +107,9 @@ def _too_large(program):
 
 # %% ../nbs/appendix/F_export.ipynb #dd3e7838
 def save_onnx(
-    program:torch.export.ExportedProgram, # From `trace`
+    program:torch.export.ExportedProgram, # What trace gives
     path, # File to write, .onnx
-    about:dict, # From `describe`
+    about:dict, # What describe gives
 ) -> None:
     "Write a program as ONNX: input image, outputs dense and, with text rows, masks; the description is its metadata entry tcl_nb"
     _too_large(program); _need('onnx', 'onnxscript')
@@ -124,7 +124,7 @@ def save_onnx(
 # %% ../nbs/appendix/F_export.ipynb #d61bc7e0
 def save_table(
     table:TextTable, # With the names in it
-    path, # File to write: .npz, .json, or .safetensors as `TextTable.load` reads it
+    path, # File to write: .npz, .json, or .safetensors as TextTable.load reads it
     names=None, # Those to write, in this order; all when None
 ) -> None:
     "Write text embeddings by name: `names` [N] and `embedding` [N,C] float32 of unit length; raises `TclError` for another ending"
@@ -181,7 +181,7 @@ def _runner(path):
 
 @torch.no_grad()
 def differences(
-    path, # A file that `export` wrote
+    path, # A file that export wrote
     module:DenseModule, # What it was made from
     sizes=((8, 8), (5, 7), (14, 3)), # (rows, columns) of patches to try
 ) -> dict: # (H, W) in pixels → the largest difference of any output; about 1e-6 where all is well

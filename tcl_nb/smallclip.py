@@ -28,7 +28,7 @@ def vocabulary(
 # %% ../nbs/appendix/A_small_clip.ipynb #c906c5d7
 def small_config(
     vocab_size:int, # Number of token ids
-) -> dict: # For `build_small_clip`
+) -> dict: # What build_small_clip takes
     "Sizes of the small CLIP"
     return dict(embed_dim=128, vision_cfg=dict(layers=5, width=128, head_width=32, patch_size=8, image_size=64),
                 text_cfg=dict(context_length=24, vocab_size=vocab_size, width=128, heads=4, layers=2))
