@@ -125,7 +125,7 @@ def to_tensor(
     picture, # Path, PIL picture, [H,W,3] uint8 array, or [3,H,W] uint8 tensor
 ) -> torch.Tensor: # [3,H,W] uint8, RGB
     "A picture as a tensor; raises `TclError` that names a file which is missing or is not a picture"
-    if isinstance(picture, torch.Tensor) and picture.ndim == 3 and len(picture) == 3: picture = picture.permute(1, 2, 0).cpu()
+    if isinstance(picture, torch.Tensor): picture = (picture.permute(1, 2, 0) if picture.ndim == 3 and len(picture) == 3 else picture).detach().cpu().numpy()
     if isinstance(picture, (str, Path)): picture = read_picture(picture)
     if isinstance(picture, Image.Image): picture = to_mode(picture)
     picture = np.array(picture)

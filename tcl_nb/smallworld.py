@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from .core import TclError, assets, read_picture
 
 # %% ../nbs/01_smallworld.ipynb #e1c04b77
-STUFF = ('grass', 'sand', 'water', 'snow', 'brick', 'night sky', 'blue sky', 'wood', 'gravel', 'leaves', 'lava', 'tiles')
+STUFF = ('grass', 'sand', 'water', 'snow', 'brick', 'night sky',
+         'blue sky', 'wood', 'gravel', 'leaves', 'lava', 'tiles')
 
 # %% ../nbs/01_smallworld.ipynb #06be9b05
 def cloudy_noise(

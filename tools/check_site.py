@@ -123,6 +123,7 @@ def main():
         up = '../'*name.count('/')
         target.write_text(f'<!doctype html><meta charset="utf-8"><title>{Path(name).stem}</title><style>{STYLE}{(ROOT/"nbs"/"styles.css").read_text()}</style><nav>{menu.replace("{up}", up)}</nav>{body}', encoding='utf-8')
     if args.shots: shoot([n for n in nbs if not args.pages or any(Path(n).stem == Path(p).stem for p in args.pages)], args.shots)
+    complaints += ['no page at all: is another run at work in _proc?']*(not bodies)
     print('\n'.join(complaints) or f'{len(bodies)} pages rendered, nothing to complain about')
     sys.exit(bool(complaints))
 

@@ -31,6 +31,8 @@ def run(path, flags):
             for out in outputs:
                 if 'data' in out: out['data'].pop(SKIP_MIME, None)
             cell.outputs = [_plain(o) for o in outputs]
+            if 'print(' in cell.source and any('image/png' in o.get('data', {}) for o in outputs) and not any(o['output_type'] == 'stream' for o in outputs):
+                print(f'{path}: this cell draws, and what it may print beside that is lost; split it:\n{cell.source}')
     clean_nb(nb)
     write(nb, path)
 
