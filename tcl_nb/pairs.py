@@ -417,29 +417,29 @@ class _Lane:
 
 # %% ../nbs/08_pairs.ipynb #459a464e
 @patch
-def pair(self:_Lane, number):
+def _pair(self:_Lane, number):
     "The pair of a number"
     rng = np.random.default_rng([self.run.seed, number, 3])
     which = min(int(np.searchsorted(self.chances, rng.random(), 'right')), len(self.streams)-1)
     stream, u, seed = self.streams[which], rng.random(), int(rng.integers(2**62))
     for row in stream.rows:
         try: image, caption = _make(row, u, seed, self.run.transform, self.run.longest)
-        except _Skip as e: self.skip(stream, row, e); continue
+        except _Skip as e: self._skip(stream, row, e); continue
         stream.fruit = stream.place['epoch']
         return dict(image=image, caption=caption, key=row['key'], number=number, epoch=stream.fruit, source=which)
 
 @patch
-def skip(self:_Lane, stream, row, e):
+def _skip(self:_Lane, stream, row, e):
     counts = stream.place['skipped'] = dict(stream.place['skipped'])
     counts[e.cause] = counts.get(e.cause, 0) + 1
     if counts[e.cause] == 1: self.news[e.cause] = f"'{stream.source.name}': {e.cause} in '{row['key']}'" + f' ({textwrap.shorten(e.why, 100)})'*bool(e.why)
 
 # %% ../nbs/08_pairs.ipynb #e013471e
 @patch
-def make(self:_Lane, n):
+def _batch(self:_Lane, n):
     "Batch n, the places after it, and what was skipped for the first time"
     run = self.run; self.news = {}
-    pairs = [self.pair((n*run.world_size + run.rank)*run.batch + i) for i in range(run.batch)]
+    pairs = [self._pair((n*run.world_size + run.rank)*run.batch + i) for i in range(run.batch)]
     batch = {k: [p[k] for p in pairs] for k in pairs[0]}
     batch['image'] = torch.stack(batch['image'])
     for k in ('number', 'epoch', 'source'): batch[k] = torch.tensor(batch[k])
@@ -455,7 +455,7 @@ class _Batches(TorchIterable):
         for n in count(self.start + w, W):
             l = n % self.run.lanes
             if l not in lanes: lanes[l] = _Lane(self.run, l, self.places[l])
-            try: yield (l, *lanes[l].make(n), '')
+            try: yield (l, *lanes[l]._batch(n), '')
             except TclError as e: yield l, None, None, {}, str(e); return
 
 def _as_it_is(x): return x

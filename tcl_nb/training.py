@@ -371,7 +371,7 @@ def draw_samples(
     for i, row in enumerate(axes):
         for ax, x in zip(row[::2], (image[i], shown[i])): show_image(denormalise(x.float(), clip.mean, clip.std).cpu(), ax)
         for ax, x in zip(row[1::2], (right, wrong)): ax.imshow(x[i, 0].cpu(), vmin=0, vmax=1); ax.axis('off')
-        if i < len(captions): row[0].set_title(textwrap.fill(captions[i], 34), fontsize=5)
+        if i < len(captions): row[0].set_title(textwrap.fill(captions[i], 26), fontsize=6.5)
     for ax, title in zip(axes[0, 1:], ('mask', 'masked image', "another caption's mask")): ax.set_title(title, fontsize=7)
     return fig
 
