@@ -53,8 +53,8 @@ def maskclip_refined_system(
     smoothing:bool=True, # Key smoothing
     denoising:float=.5, # Threshold of prompt denoising, in 0..1; 0: none
     scale:float=None, # Temperature τ; None: the tower's own
-    refine=None, # Function (image, maps) → maps, see `full_size`
-): # Function ([B,3,H,W] normalised, [N,C]) → [B,N,h,w] in 0..1; its `.similarity` gives ln(p)/τ
+    refine=None, # Function (image, maps) → maps, see full_size
+): # Function ([B,3,H,W] normalised, [N,C]) → [B,N,h,w] in 0..1; its .similarity gives ln(p)/τ
     "MaskCLIP's probabilities over the given names, with key smoothing and prompt denoising"
     if not 0 <= denoising <= 1: raise TclError(f'denoising is {denoising!r}; it must be a probability in 0..1')
     tau = scale or clip.model.logit_scale.exp()
@@ -70,32 +70,33 @@ def maskclip_refined_system(
 # %% ../nbs/11_baselines.ipynb #b584352b
 def plug_system(
     clip:FrozenCLIP, # The frozen tower
-    attention, # Name of a plug, a plug or a function, see `clip.plug`
+    attention, # Name of a plug, a plug or a function, see clip.plug
     w:float=10., b:float=-2.5, # Scale and shift of the similarity
-    refine=None, # Function (image, maps) → maps, see `full_size`
+    refine=None, # Function (image, maps) → maps, see full_size
 ) -> DenseSystem: # ([B,3,H,W] normalised, [N,C]) → [B,N,h,w] in 0..1
     "The masks of CLIP's dense map with any attention in its last block"
     def embed(image): return clip.dense(clip.trunk(image), clip.grid(image), attention), None
     return DenseSystem(embed, w, b, refine)
 
 # %% ../nbs/11_baselines.ipynb #5c85a39d
-def sclip_system(clip:FrozenCLIP, w:float=10., b:float=-2.5, refine=None) -> DenseSystem: # As `plug_system`
+def sclip_system(clip:FrozenCLIP, w:float=10., b:float=-2.5, refine=None) -> DenseSystem: # As plug_system
     "SCLIP: queries with queries plus keys with keys (Wang et al., ECCV 2024)"
     return plug_system(clip, 'sclip', w, b, refine)
 
-def clearclip_system(clip:FrozenCLIP, w:float=10., b:float=-2.5, refine=None) -> DenseSystem: # As `plug_system`
+def clearclip_system(clip:FrozenCLIP, w:float=10., b:float=-2.5, refine=None) -> DenseSystem: # As plug_system
     "ClearCLIP: queries with queries, without residual and MLP (Lan et al., ECCV 2024)"
     return plug_system(clip, 'clearclip', w, b, refine)
 
-def naclip_system(clip:FrozenCLIP, w:float=10., b:float=-2.5, refine=None) -> DenseSystem: # As `plug_system`
+def naclip_system(clip:FrozenCLIP, w:float=10., b:float=-2.5, refine=None) -> DenseSystem: # As plug_system
     "NACLIP: keys with keys, near patches favoured, without residual and MLP (Hajimiri et al., WACV 2025)"
     return plug_system(clip, 'naclip', w, b, refine)
 
 # %% ../nbs/11_baselines.ipynb #5a06969f
 def full_size(
-    refine=partial(pamr, dilations=(8, 16)), # Function (image, maps) → maps; NACLIP's by default
+    refine=None, # Function (image, maps) → maps; PAMR with NACLIP's dilations, 8 and 16, when None
 ): # Function (image [B,3,H,W], maps [B,N,h,w]) → maps [B,N,H,W]
     "Refinement of coarse maps at the picture's own size: enlarge bilinearly, then refine (NACLIP)"
+    refine = refine or partial(pamr, dilations=(8, 16))
     def refined(image, maps): return refine(image, F.interpolate(maps, size=image.shape[-2:], mode='bilinear', align_corners=False))
     return refined
 
@@ -116,12 +117,12 @@ class ReCo:
     "Retrieve pictures for each text, co-segment them, compare (ReCo, NeurIPS 2022); the archive is held as [M,3,s,s] uint8"
     def __init__(self,
         clip:FrozenCLIP, # The frozen tower
-        archive, # Pictures without labels, an iterable of anything that `core.to_tensor` takes; raises `TclError` when it is empty
+        archive, # Pictures without labels, an iterable of anything that core.to_tensor takes; raises TclError when it is empty
         k:int=50, # Pictures to retrieve for a text; all, where there are fewer
         language:bool=True, # The language head, while co-segmenting and at the end
         context:torch.Tensor=None, # [M,C] embeddings of words that often stand beside others, to be left out
         features=None, # Function (image [B,3,H,W]) → [B,D,h,w] to compare pictures by; None: the tower's trunk
-        refine=None, # Function (image, maps) → maps, see `full_size`
+        refine=None, # Function (image, maps) → maps, see full_size
     ):
         if k < 1: raise TclError(f'k is {k}; ReCo retrieves at least one picture for a word')
         self.clip, self.k, self.language, self.own, self.refine, self.known = clip, k, language, features, refine, {}
@@ -198,7 +199,7 @@ def __call__(self:ReCo,
     return self.refine(image, out) if self.refine else out
 
 @patch
-def similarity(self:ReCo, image, text): # As `__call__` → ln(scores)/10, the language head's 10 in the place of a temperature
+def similarity(self:ReCo, image, text): # As __call__ → ln(scores)/10, the language head's 10 in the place of a temperature
     "For a protocol that takes a softmax"
     refine, self.refine = self.refine, None
     try: return self(image, text).log()/10
@@ -207,13 +208,13 @@ def similarity(self:ReCo, image, text): # As `__call__` → ln(scores)/10, the l
 # %% ../nbs/11_baselines.ipynb #24b66e85
 def find_archive(
     clip:FrozenCLIP, # For the small world's tower its training scenes will do
-): # Pictures or their paths; raises `TclError` that says what to do where there are none
+): # Pictures or their paths; raises TclError that says what to do where there are none
     "The pictures in the folder that the environment variable TCL_NB_ARCHIVE names, or 300 training scenes of the small world"
     if folder := os.environ.get('TCL_NB_ARCHIVE'): return list(find_pictures(folder))
     if isinstance(clip.tokenizer, WordTokenizer): return SmallWorld.load().scenes('train', 300).image
     raise TclError('ReCo needs an archive of pictures: name their folder in the environment variable TCL_NB_ARCHIVE, or give reco_system(clip, archive)')
 
-def reco_system(clip:FrozenCLIP, archive=None, **options) -> ReCo: # As `ReCo`
+def reco_system(clip:FrozenCLIP, archive=None, **options) -> ReCo: # As ReCo
     "ReCo over an archive of pictures; `find_archive`'s when None"
     return ReCo(clip, find_archive(clip) if archive is None else archive, **options)
 
@@ -221,10 +222,10 @@ def reco_system(clip:FrozenCLIP, archive=None, **options) -> ReCo: # As `ReCo`
 class GroupViT(nn.Module):
     "GroupViT in the place of a frozen CLIP: words → `text_embedding`, pictures → `groups`"
     def __init__(self,
-        model, # transformers' `GroupViTModel`
+        model, # transformers' GroupViTModel
         tokenizer=None, # Function: list of texts → token ids [N,T]; None: CLIP's
         name:str='groupvit', # For messages and reports
-        templates=('a photo of a {}.',), # Prompt templates for `class_embedding`, the published one
+        templates=('a photo of a {}.',), # Prompt templates for class_embedding, the published one
         mean=IMAGENET_MEAN, std=IMAGENET_STD, # Colours that images are normalised with, of 1
     ):
         super().__init__()
@@ -290,9 +291,9 @@ def group_scores(
 
 # %% ../nbs/11_baselines.ipynb #504a7e3d
 def groupvit_system(
-    groupvit:GroupViT, # From `load_groupvit`; text embeddings must be its own
+    groupvit:GroupViT, # From load_groupvit; text embeddings must be its own
     upsample:int=4, # How many times finer than patches the groups are drawn; published: the patch's side
-    refine=None, # Function (image, maps) → maps, such as `pamr`
+    refine=None, # Function (image, maps) → maps, such as 'pamr'
 ): # Function ([B,3,H,W] normalised, [N,C]) → [B,N,upsample·h,upsample·w] in 0..1
     "GroupViT's masks: each pixel has the scores of its group"
     if not isinstance(groupvit, GroupViT): raise TclError(f'GroupViT does not stand on CLIP, it has towers of its own: give what load_groupvit returns, not a {type(groupvit).__name__}')
@@ -324,7 +325,7 @@ SYSTEMS = dict(maskclip=maskclip_system, maskclip_smoothed=partial(maskclip_refi
 
 # %% ../nbs/11_baselines.ipynb #48421ea5
 def learn_on(
-    world, clip:FrozenCLIP, # A `SmallWorld` for pictures and captions, and the tower
+    world, clip:FrozenCLIP, # A SmallWorld for pictures and captions, and the tower
     attention:str='identity', # Name of a plug
     steps:int=150, # Training steps; this and the next three are the demo's
     batch:int=32, # Pairs in a step

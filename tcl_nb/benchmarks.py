@@ -34,7 +34,7 @@ class Folders:
     "Where a benchmark lies under the data root, and what its labels mean"
     title:str # As papers write it
     base:str # Its folder under the data root
-    pictures:tuple # (folder in `base`, ending); {} stands for the split's own name
+    pictures:tuple # (folder in 'base', ending); {} stands for the split's own name
     labels:tuple # The same for the labels
     count:dict # Official number of pictures of each split
     source:str # Where its files come from
@@ -42,7 +42,7 @@ class Folders:
     listing:str='' # File that lists the pictures; all when empty
     background:bool=False # True: label 0 is background, and a class of its own
     zero:str='class' # What 0 is in the files: 'class' (or background), or 'ignored': 0 becomes 255 and the others lose 1
-    raw:tuple=() # What `tcl_prepare` makes the labels from: (folder, ending), or (file,)
+    raw:tuple=() # What tcl_prepare makes the labels from: (folder, ending), or (file,)
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #78d80359
 _VOC = Folders('PASCAL VOC', 'VOCdevkit/VOC2012', ('JPEGImages', '.jpg'), ('SegmentationClass', '.png'), dict(val=1449, train=1464),
@@ -164,9 +164,9 @@ class Benchmark:
     names:tuple # Names of the classes in label order, without the background
     background:bool # True: label 0 is background and names count from 1; False: names count from 0
     keys:list # A name for each picture
-    items:list # What `read` needs for each picture
+    items:list # What 'read' needs for each picture
     read:object # Function: item → (image, numbers [H,W], where they come from)
-    table:np.ndarray # Number → label, see `label_table`
+    table:np.ndarray # Number → label, see label_table
     words:dict # Name → tuple of words that stand for it in prompts
     background_words:tuple=() # Words that stand for background; none where it is only what no name claims
     colours:np.ndarray=None # [n,3] uint8, a colour for each label, background included
@@ -293,7 +293,7 @@ def _pairs(key, root, split):
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #30a09f1e
 def benchmark(
-    key:str, # One of `BENCHMARKS`
+    key:str, # One of BENCHMARKS
     folder=None, # The data root, which holds VOCdevkit, coco_stuff164k, …; the small world needs none
     names='tcl', # 'tcl', 'sclip', a file with a class a line, or {name: words}
     split:str='val', # 'val', on which results are reported, or 'train'
@@ -520,7 +520,7 @@ def _prepare_context(key, root, split, workers):
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #99248590
 def prepare(
-    key:str, # One of `BENCHMARKS`
+    key:str, # One of BENCHMARKS
     folder, # The data root
     split:str='val', # 'val' or 'train'
     workers:int=None, # Threads; as many as processors, 16 at most, when None
@@ -551,7 +551,7 @@ def folder_benchmark(
     classes, # Names in label order: a list, {name: words} or a file with a class a line
     background:bool=False, # True: label 0 is background and names count from 1
     ignore:tuple=(255,), # Numbers in the files that don't count
-    title:str=None, # What tables call it; the name of `images` when None
+    title:str=None, # What tables call it; the name of 'images' when None
 ) -> Benchmark:
     "A benchmark from any folder of pictures and label PNGs; raises `TclError` naming what is missing"
     endings = [e for e in PICTURES if Path(images) != Path(labels) or e != '.png']
@@ -566,7 +566,7 @@ def folder_benchmark(
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #9769eb85
 def check_benchmark(
-    key:str, # One of `BENCHMARKS`
+    key:str, # One of BENCHMARKS
     folder, # The data root
     split:str='val', # 'val' or 'train'
 ) -> dict: # key, pictures, labels, official (int or None), says ('' when all is there)

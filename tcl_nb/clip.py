@@ -112,9 +112,9 @@ def neighbour_attention(
 @dataclass(frozen=True)
 class Plug:
     "How the last block runs when it makes a dense map"
-    attention:object # Function (attention layer, tokens) → tokens, with the grid as a third argument where `grid` is True
-    residual:bool=True # See `run_block`
-    mlp:bool=True # See `run_block`
+    attention:object # Function (attention layer, tokens) → tokens, with the grid as a third argument where 'grid' is True
+    residual:bool=True # See run_block
+    mlp:bool=True # See run_block
     grid:bool=False # Whether the attention asks for the grid
 
     def __call__(self,
@@ -134,8 +134,8 @@ PLUGS = dict(identity=Plug(identity_attention), ordinary=Plug(ordinary_attention
              naclip=Plug(neighbour_attention, residual=False, mlp=False, grid=True))
 
 def plug(
-    attention, # A name of `PLUGS`, a `Plug`, or a function (attention layer, tokens) → tokens
-) -> Plug: # Raises `TclError` for a name that is not known
+    attention, # A name of PLUGS, a Plug, or a function (attention layer, tokens) → tokens
+) -> Plug: # Raises TclError for a name that is not known
     "A plug by its name"
     if isinstance(attention, Plug): return attention
     if callable(attention): return Plug(attention)
@@ -157,10 +157,10 @@ def _unsupported(model):
 class FrozenCLIP(nn.Module):
     "A CLIP whose weights never change; `trunk` → `dense`, `image_embedding`; words → `text_embedding`"
     def __init__(self,
-        model:CLIP, # open_clip's model with a plain VisionTransformer; raises `TclError` for others
+        model:CLIP, # open_clip's model with a plain VisionTransformer; raises TclError for others
         tokenizer=None, # Function: list of texts → token ids [N,T]
         name:str='', # For messages and reports
-        templates=('{}',), # Prompt templates for `class_embedding`
+        templates=('{}',), # Prompt templates for class_embedding
         mean=IMAGENET_MEAN, std=IMAGENET_STD, # Colours that images are normalised with, of 1
         pretrained:str=None, # open_clip's tag or the path that the weights came from, if any
     ):
@@ -188,7 +188,7 @@ class FrozenCLIP(nn.Module):
 # %% ../nbs/02_clip.ipynb #6f5215b8
 @patch
 def trunk(self:FrozenCLIP,
-    image:torch.Tensor, # [B,3,H,W] normalised; raises `TclError` unless H and W are multiples of the patch
+    image:torch.Tensor, # [B,3,H,W] normalised; raises TclError unless H and W are multiples of the patch
 ) -> torch.Tensor: # [B,1+L,D] tokens before the last block, the class token first
     "The tokens that both the frozen last block and the grounder read"
     v, (h, w) = self.visual, image.shape[-2:]
@@ -232,7 +232,7 @@ def to_map(
 def dense(self:FrozenCLIP,
     trunk:torch.Tensor, # [B,1+L,D]
     grid:tuple, # (h, w)
-    attention=identity_attention, # What stands in for the last block's attention: see `plug`
+    attention=identity_attention, # What stands in for the last block's attention: see 'plug'
 ) -> torch.Tensor: # [B,C,h,w], not normalised
     "MaskCLIP's dense embedding, or another method's: an embedding in CLIP's space for every patch"
     tokens = plug(attention)(self.last_block, trunk, grid)[:, 1:]
@@ -283,7 +283,7 @@ def average_templates(
 def class_embedding(self:FrozenCLIP,
     names, # A class name or N of them
     templates=None, # A prompt template with {} for the name, or several; the tower's own when None
-    normalise_first:bool=False, # See `average_templates`
+    normalise_first:bool=False, # See average_templates
 ) -> torch.Tensor: # [N,C], unit length
     "An embedding for each class name, averaged over prompt templates; raises `TclError` for an empty name and for a template without {}"
     names, templates = ([x] if isinstance(x, str) else list(x) for x in (names, templates or self.templates))
@@ -506,7 +506,7 @@ class TextTable:
     names:list # N names
     embedding:torch.Tensor # [N,C] float32 on the CPU, unit length
     templates:tuple # The prompt templates
-    normalise_first:bool # See `average_templates`
+    normalise_first:bool # See average_templates
     model:str # The tower, in words
     fingerprint:str # The tower's fingerprint
     clip:FrozenCLIP=None # The tower, if at hand
@@ -547,7 +547,7 @@ def make(cls:TextTable,
     clip:FrozenCLIP, # The tower; it stays attached
     names=(), # A name or several
     templates=None, # A prompt template or several; the tower's own when None
-    normalise_first:bool=False, # See `average_templates`
+    normalise_first:bool=False, # See average_templates
 ) -> TextTable: # With these names; it grows when asked for others
     "A table of class embeddings"
     templates = (templates,) if isinstance(templates, str) else tuple(templates or clip.templates)
@@ -559,7 +559,7 @@ def make(cls:TextTable,
 @patch
 def save(self:TextTable,
     path, # The file to write, .safetensors
-) -> None: # Raises `TclError` when it cannot be written
+) -> None: # Raises TclError when it cannot be written
     "Write the table to one file"
     meta = dict(names=self.names, templates=self.templates, normalise_first=self.normalise_first, model=self.model, fingerprint=self.fingerprint)
     with writing(path) as aside: save_file({'embedding': self.embedding}, aside, {k: json.dumps(v) for k, v in meta.items()})
@@ -567,7 +567,7 @@ def save(self:TextTable,
 # %% ../nbs/02_clip.ipynb #3b03746a
 @patch(cls_method=True)
 def load(cls:TextTable,
-    path, # A file that `save` wrote
+    path, # A file that 'save' wrote
     clip:FrozenCLIP=None, # The tower to attach, so that the table can grow; it must be the one that the table was made with
 ) -> TextTable:
     "Read a table; raises `TclError` that names a file which is no table, or is another tower's"

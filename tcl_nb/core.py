@@ -23,7 +23,7 @@ class TclError(Exception):
 # %% ../nbs/00_core.ipynb #7eeaff70
 def command(
     main, # The function behind a console command; takes the list of arguments or None
-): # The same function, for `console_scripts`
+): # The same function, for console_scripts
     "Make a command speak plainly: a `TclError` becomes one line on stderr and exit code 2, a warning one line; Ctrl-C exits with 130"
     def say(what): print(f"{main.__name__}: {' '.join(str(what).split())}", file=sys.stderr)
     @functools.wraps(main)
@@ -73,7 +73,7 @@ def writing(
 # %% ../nbs/00_core.ipynb #c1dc2a55
 def check_folder(
     folder, # Folder that will be written to; it need not exist yet
-) -> None: # Raises `TclError` that names the folder when it can't be written to
+) -> None: # Raises TclError that names the folder when it can't be written to
     "Find out, without leaving a trace, whether files can be written into a folder"
     folder = Path(folder).absolute()
     try: tempfile.TemporaryFile(dir=next(p for p in (folder, *folder.parents) if p.exists())).close()
@@ -104,7 +104,7 @@ def to_mode(
 
 # %% ../nbs/00_core.ipynb #240b4179
 logging.getLogger('PIL').addHandler(logging.NullHandler()) # its doubts about a file are in our error, or don't matter
-FORMATS = 'JPEG', 'PNG', 'GIF', 'WEBP', 'TIFF', 'BMP', 'PPM', 'TGA', 'ICO', 'JPEG2000', 'AVIF' # What `read_picture` tries
+FORMATS = 'JPEG', 'PNG', 'GIF', 'WEBP', 'TIFF', 'BMP', 'PPM', 'TGA', 'ICO', 'JPEG2000', 'AVIF' # What read_picture tries
 
 def read_picture(
     path, # The file
@@ -201,7 +201,7 @@ def strips(
 def pad_to_patch(
     image:torch.Tensor, # [B,3,H,W], normalised
     patch:int, # Side of a patch in pixels
-) -> tuple: # ([B,3,H',W'] with sides that are multiples of `patch`, (left, right, top, bottom))
+) -> tuple: # ([B,3,H',W'] with sides that are multiples of 'patch', (left, right, top, bottom))
     "Pad with zeros (the mean colour) to whole patches, the smaller half left and top"
     h, w = (-image.shape[-2]) % patch, (-image.shape[-1]) % patch
     pad = (w//2, w-w//2, h//2, h-h//2)
@@ -210,7 +210,7 @@ def pad_to_patch(
 # %% ../nbs/00_core.ipynb #22b55f67
 def cut_padding(
     maps:torch.Tensor, # [...,H',W']
-    pad:tuple, # What `pad_to_patch` returned
+    pad:tuple, # What pad_to_patch returned
 ) -> torch.Tensor: # [...,H,W]
     "Cut away what `pad_to_patch` added"
     left, right, top, bottom = pad

@@ -38,13 +38,13 @@ STEPS, RATE, GATE = 150, 4e-3, .5 # The demo's: about two minutes on two cores
 # %% ../nbs/12_demo.ipynb #f7ea1bd8
 def learn(
     world:SmallWorld, clip:FrozenCLIP,
-    row:str='TCL', # One of `ABLATION`
+    row:str='TCL', # One of ABLATION
     steps:int=STEPS, # Training steps
     batch:int=32, # Pairs in a step
     lr:float=RATE, # Highest learning rate
     seed:int=0, # Of scenes and noise
     gate:float=GATE, # Where the decoder's gates start
-) -> tuple: # (trained `Grounder`, seconds it took)
+) -> tuple: # (trained Grounder, seconds it took)
     "Train one row of the ablation from pairs, with a progress bar"
     decoder, weights = ABLATION[row]
     torch.manual_seed(seed)
@@ -58,7 +58,7 @@ def learn(
 def score(
     system, # Function (image, text) → score maps
     clip:FrozenCLIP, world:SmallWorld,
-    extra=None, # (world, `Split`) of a further test set
+    extra=None, # (world, Split) of a further test set
     n:int=300, # Scenes in each set
 ) -> dict: # Test set → mIoU in percent, and the threshold
     "mIoU on every test set, with the background threshold that the validation set fixed"
@@ -82,8 +82,8 @@ def table(
 
 # %% ../nbs/12_demo.ipynb #581aaaba
 def telling_scene(
-    world:SmallWorld, split, # Where to look: a `Split`
-) -> tuple: # (`Scenes` with one scene, its things' words)
+    world:SmallWorld, split, # Where to look: a Split
+) -> tuple: # (Scenes with one scene, its things' words)
     "The first scene of a test set that shows two different things, each on a twentieth of the picture or more"
     wanted, index = min(2, len(split.words)), 0
     while True:
@@ -127,8 +127,8 @@ def draw_row(
 
 def draw(
     world:SmallWorld, clip:FrozenCLIP, # Where scenes come from, and who reads the words
-    systems, thresholds, # As in `draw_row`
-    extra=None, # (world, `Split`) of a further row
+    systems, thresholds, # As in draw_row
+    extra=None, # (world, Split) of a further row
 ): # A matplotlib figure
     "One row each for seen words, words that training never used, a design that nobody saw, and the user's own"
     rows = [('seen words', world, world.split('seen')), ('new words', world, world.split('new_words')), ('new design', world, world.split('new_designs'))]

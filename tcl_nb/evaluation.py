@@ -43,14 +43,14 @@ def confusion(
 
 # %% ../nbs/10_evaluation.ipynb #3e545838
 def iou(
-    matrix:torch.Tensor, # [n,n] from `confusion`
+    matrix:torch.Tensor, # [n,n] from 'confusion'
 ) -> torch.Tensor: # [n] in 0..1; nan for a class that is neither there nor predicted
     "Intersection over union of each class"
     hit = matrix.diag().double()
     return hit/(matrix.sum(0) + matrix.sum(1) - hit)
 
 def mean_iou(
-    matrix:torch.Tensor, # [n,n] from `confusion`
+    matrix:torch.Tensor, # [n,n] from 'confusion'
 ) -> float: # In 0..100
     "Mean over the classes that are there or predicted, in percent"
     return 100*iou(matrix).nanmean().item()
@@ -71,7 +71,7 @@ def class_labels(
 def best_and_score(
     system, # Function (image, text) → score maps, see chapter 07
     clip:FrozenCLIP, # For words and colours
-    world:SmallWorld, split, # What to look at: a `Split` or its name
+    world:SmallWorld, split, # What to look at: a Split or its name
     n:int=300, # Scenes
     batch:int=50, # Scenes at a time
 ) -> tuple: # (winner [n,H,W] in 0..N-1, its score [n,H,W], truth [n,H,W])
@@ -95,7 +95,7 @@ def label(
 
 # %% ../nbs/10_evaluation.ipynb #46124205
 def find_threshold(
-    system, clip:FrozenCLIP, world:SmallWorld, # As in `best_and_score`
+    system, clip:FrozenCLIP, world:SmallWorld, # As in best_and_score
     n:int=300, # Scenes of the validation set
 ) -> tuple: # (threshold in 0..1, mIoU there in percent)
     "The background threshold with the highest mIoU on the validation set"
@@ -105,8 +105,8 @@ def find_threshold(
     return max(curve.items(), key=lambda kv: kv[1])
 
 def evaluate(
-    system, clip:FrozenCLIP, world:SmallWorld, split, # As in `best_and_score`
-    threshold:float, # Background threshold, from `find_threshold`
+    system, clip:FrozenCLIP, world:SmallWorld, split, # As in best_and_score
+    threshold:float, # Background threshold, from find_threshold
     n:int=300, # Scenes
 ) -> float: # mIoU in percent
     "mIoU of a system on one of the small world's test sets"
@@ -124,14 +124,14 @@ class Protocol(Settings):
     name:str='tcl' # What results are called by
     mean:tuple=IMAGENET_MEAN # Colours that pictures are normalised with, of 1
     std:tuple=IMAGENET_STD # Their standard deviation, of 1
-    templates:object='tcl' # Prompt templates: one of `TEMPLATES`, or a tuple of them
-    normalise_first:bool=False # See `average_templates`
+    templates:object='tcl' # Prompt templates: one of TEMPLATES, or a tuple of them
+    normalise_first:bool=False # See average_templates
     names:str='tcl' # List of class names: 'tcl', 'sclip', or a file
-    score:str='mask' # 'mask': the system's masks; 'softmax': over all words, of `scale` times the cosine
+    score:str='mask' # 'mask': the system's masks; 'softmax': over all words, of 'scale' times the cosine
     scale:float=40. # Of the softmax
     least_share:float=0. # A class under this share of a photo's foreground is taken away
     refine_photo:bool=False # PAMR on the scores at the photo's size, in place of the masks of each window
-    validation:str='' # Benchmark on which the background threshold is found, for each system; '': `background` is it
+    validation:str='' # Benchmark on which the background threshold is found, for each system; '': 'background' is it
     only:dict=field(default_factory=dict) # Benchmark → what differs there
 
     def __post_init__(self):
@@ -235,7 +235,7 @@ class Labeller:
     def __init__(self,
         system, # From chapter 07 or 11, or a function (image, text) → maps
         clip:FrozenCLIP, # Reads the words; where it is, everything is computed
-        protocol:Protocol, # As `on` gives it
+        protocol:Protocol, # As 'on' gives it
         classes:Benchmark, # Names and their words
         dtype=torch.float32, # The towers' arithmetic
         prune:bool=True, # Leave out classes that cannot win
@@ -268,7 +268,7 @@ def cut(self:Labeller,
 # %% ../nbs/10_evaluation.ipynb #4bf10ff0
 @patch
 def ask(self:Labeller,
-    photos, # List of `Windows`, whose `made` is filled
+    photos, # List of Windows, whose 'made' is filled
 ) -> None:
     "Read all windows, those of one shape in batches, whichever photo they are of"
     groups, step = defaultdict(list), self.protocol.batch
@@ -386,13 +386,13 @@ class Tally:
 
 # %% ../nbs/10_evaluation.ipynb #2b44c5bd
 @patch
-def save(self:Tally, path, about:str) -> None: # `about`: what was counted, in one line
+def save(self:Tally, path, about:str) -> None: # 'about': what was counted, in one line
     "Write counts to a file, whole or not at all"
     with writing(path) as aside:
         aside.write_text(json.dumps(dict(about=about, matrix=self.matrix.tolist(), pictures=self.pictures, chunks=self.chunks)))
 
 @patch(cls_method=True)
-def load(cls:Tally, path, about:str): # `Tally`; None if the file counts something else, or is none
+def load(cls:Tally, path, about:str): # Tally; None if the file counts something else, or is none
     "Read counts"
     try: d = json.loads(Path(path).read_text())
     except (OSError, ValueError): return None
@@ -502,11 +502,11 @@ def at(self:Protocol,
 
 def fitted(
     system, clip:FrozenCLIP, # Whose threshold
-    protocol:Protocol, # One that names a benchmark for `validation`
+    protocol:Protocol, # One that names a benchmark for 'validation'
     n:int=300, # Pictures of it
     dtype=torch.float32,
-    table:TextTable=None, # As for `Labeller`
-) -> Protocol: # With that threshold as `background`
+    table:TextTable=None, # As for Labeller
+) -> Protocol: # With that threshold as 'background'
     "A protocol with the background threshold that is best on its validation benchmark"
     if not protocol.validation: return protocol
     classes = benchmark(protocol.validation, names=protocol.names, n=n)
@@ -530,7 +530,7 @@ class Result:
     system:str # Its name
     benchmark:str # Its key
     names:list # Of the classes, background first where there is one
-    protocol:dict # `Protocol.facts`, exceptions for single benchmarks included
+    protocol:dict # Protocol.facts, exceptions for single benchmarks included
     used:dict # What held here, the threshold included
     weights:dict # Names of model and tower, and a hash of both
     versions:dict # Of the packages, and device and arithmetic
@@ -560,8 +560,8 @@ def save(self:Result,
 
 @patch(cls_method=True)
 def load(cls:Result,
-    path, # A file that `save` wrote
-) -> Result: # Raises `TclError` that names a file which is none
+    path, # A file that 'save' wrote
+) -> Result: # Raises TclError that names a file which is none
     "Read a result"
     try: d = json.loads(Path(path).read_text()); return cls(**{f.name: d[f.name] for f in fields(cls)})
     except (OSError, ValueError, KeyError, TypeError) as e: raise TclError(f"'{path}' is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
@@ -570,7 +570,7 @@ def load(cls:Result,
 _BASELINES = 'tcl_nb.baselines' # a later chapter's module: named here, and not imported above
 
 def load_system(
-    name, # 'tcl', a name in `baselines.SYSTEMS`, 'groupvit', 'module:function', or a function of the tower
+    name, # 'tcl', a name in baselines.SYSTEMS, 'groupvit', 'module:function', or a function of the tower
     clip:FrozenCLIP, # The frozen tower, or GroupViT's own
     grounder=None, # For 'tcl'
     blend:float=0., # For 'tcl'
@@ -589,15 +589,15 @@ def load_system(
 class Evaluation:
     "A system on a benchmark, under a protocol"
     def __init__(self,
-        system, # As for `load_system`
+        system, # As for load_system
         clip:FrozenCLIP, classes:Benchmark, # The frozen tower, where it is to work, and what to label
-        protocol:Protocol=PROTOCOLS['tcl'], # How; settled by `fitted` if it names a benchmark for validation
+        protocol:Protocol=PROTOCOLS['tcl'], # How; settled by 'fitted' if it names a benchmark for validation
         grounder=None, # For 'tcl'
-        name:str='', # Of the system in the result; `system` if that is a text
+        name:str='', # Of the system in the result; 'system' if that is a text
         dtype=torch.float32, # The towers' arithmetic
-        stated:Protocol=None, # The protocol before `fitted`, to stand in the result
+        stated:Protocol=None, # The protocol before 'fitted', to stand in the result
         chunk:int=4, # Pictures whose windows share batches
-        table:TextTable=None, # As for `Labeller`
+        table:TextTable=None, # As for Labeller
     ):
         self.clip, self.classes, self.used, self.stated, self.chunk = clip, classes, protocol.on(classes.key), stated or protocol, chunk
         self.name, self.grounder = name or (system if isinstance(system, str) else system.__name__), grounder if system == 'tcl' else None
@@ -623,8 +623,8 @@ class Evaluation:
 # %% ../nbs/10_evaluation.ipynb #4f0ad4da
 @patch
 def run(self:Evaluation,
-    parts=None, # See `count`
-    **how, # For `count`: seconds, progress
+    parts=None, # See 'count'
+    **how, # For 'count': seconds, progress
 ) -> Result:
     "Label everything"
     start = time.time()
@@ -676,7 +676,7 @@ def _told(values):
 
 # %% ../nbs/10_evaluation.ipynb #6f0d7f3d
 def tables(
-    results, # `Result`s, of any systems, benchmarks and protocols
+    results, # Results, of any systems, benchmarks and protocols
     form:str='text', # 'text' for a console, 'markdown', 'csv' (a line for each result)
     spread:bool=False, # One row for a system with several weights: mean ± standard deviation
 ) -> str:
@@ -704,7 +704,7 @@ def _csv(results):
 
 # %% ../nbs/10_evaluation.ipynb #d862d90e
 def draw_classes(
-    *results, # `Result`s of the same benchmark
+    *results, # Results of the same benchmark
     most:int=24, # Classes to show; of more, the best and the worst of the first result
 ): # A matplotlib figure
     "IoU of each class as bars, the first result's order"
@@ -883,7 +883,7 @@ def _device(name):
     if int(os.environ.get('WORLD_SIZE', 1)) == 1: return best_device(name)
     return join_processes((name or 'auto').split(':')[0])
 
-def evaluate_all(args, protocol) -> list: # `Result`s, in the order they were asked for
+def evaluate_all(args, protocol) -> list: # Results, in the order they were asked for
     "What `tcl_eval` was asked for"
     device = _device(args.device)
     clip = None if args.system == ['groupvit'] else tower_for(args.weights[0], args.clip).to(device)

@@ -25,7 +25,7 @@ from .baselines import SYSTEMS
 # %% ../nbs/13_explorer.ipynb #01f38098
 def bare_system(
     segmenter:Segmenter, # The one to take apart
-): # Function ([B,3,H,W] normalised, [N,C]) → maps; a `DenseSystem` for TCL and MaskCLIP
+): # Function ([B,3,H,W] normalised, [N,C]) → maps; a DenseSystem for TCL and MaskCLIP
     "A segmenter's system without PAMR, prepared to give CLIP's own masks too"
     if segmenter.own: return segmenter.own
     if segmenter.grounder: return tcl_system(segmenter.clip, segmenter.grounder, blend=.5) # any blend above 0 makes it give both
@@ -353,7 +353,7 @@ def sample_pictures(
 
 def compared(
     segmenter:Segmenter, # The one to explore
-) -> dict: # Name → `Segmenter`
+) -> dict: # Name → Segmenter
     "A segmenter, and the systems of chapter 11 on the same tower, by their names there; not ReCo, which wants an archive"
     s, shared = segmenter, dict(device=segmenter.device, dtype=segmenter.dtype, table=segmenter.table)
     others = {name: Segmenter(s.clip, None, s.settings, make(s.clip), name=name, **shared) for name, make in SYSTEMS.items() if 'reco' not in name}
@@ -362,7 +362,7 @@ def compared(
 # %% ../nbs/13_explorer.ipynb #772838e0
 def split_words(
     text:str, # 'cat, dog' or 'cat; person=man,woman; dog'
-) -> list: # Classes as `parse_classes` reads them
+) -> list: # Classes as parse_classes reads them
     "A line of words → its classes"
     out = []
     for part in re.split('[;\n]', text):
@@ -376,8 +376,8 @@ def split_words(
 class Explorer:
     "A page of widgets: pictures, words, masks, scores, two systems side by side"
     def __init__(self,
-        systems, # A `Segmenter`, or {name: `Segmenter`}
-        pictures:dict=None, # Name → (picture, words); `sample_pictures` when None
+        systems, # A Segmenter, or {name: Segmenter}
+        pictures:dict=None, # Name → (picture, words); sample_pictures when None
         out='masks', # Folder that masks are saved in
     ):
         self.systems = systems if isinstance(systems, dict) else compared(systems)
@@ -615,7 +615,7 @@ def _bars(system, scores, colours, threshold, most=8):
 
 # %% ../nbs/13_explorer.ipynb #95f84630
 @patch
-def segmentations(self:Explorer) -> dict: # System → `Segmentation`
+def segmentations(self:Explorer) -> dict: # System → Segmentation
     "What is shown, at the picture's own size"
     out = {}
     for name, view in self.views.items():
@@ -666,7 +666,7 @@ def write_page(
 # %% ../nbs/13_explorer.ipynb #3537a548
 def check_port(
     ip:str, port:int, # Where to serve
-) -> None: # Raises `TclError` when that can't be
+) -> None: # Raises TclError when that can't be
     "Find out whether an address and port can be served on"
     if not 0 < port < 65536: raise TclError(f'--port {port}: it must be in 1..65535')
     try: socket.create_server((ip, port), family=socket.AF_INET6 if ':' in ip else socket.AF_INET).close()
@@ -677,7 +677,7 @@ def check_port(
 # %% ../nbs/13_explorer.ipynb #1ecab11b
 def need(
     *modules, # Names
-) -> None: # Raises `TclError` when one is not installed
+) -> None: # Raises TclError when one is not installed
     "What the page needs beyond the package"
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if missing: raise TclError(f"{' and '.join(missing)} must be installed to serve the page: pip install 'tcl_nb[explore]'")

@@ -72,7 +72,7 @@ TOLERANCE = 1e-4 # Of a file's output against the module's
 def trace(
     module:DenseModule,
     size:tuple=None, # (H, W) in pixels, for a program of one size; any when None
-) -> torch.export.ExportedProgram: # `module` as a graph of operations, with its weights
+) -> torch.export.ExportedProgram: # 'module' as a graph of operations, with its weights
     "A module as a program; raises `TclError` for a wrong size, and for a module whose program would be another function"
     patch, Dim = module.patch, torch.export.Dim
     if size: _check_size(size, patch)
@@ -152,7 +152,7 @@ def export(
     segmenter:Segmenter, # TCL's or MaskCLIP's; its windows, PAMR and blend are not part of the file
     folder, # Where files go: dense.onnx, dense.pt2, and the table as words.safetensors, .npz and .json
     words=(), # Names for the table
-    formats=('onnx',), # Of `FORMATS`
+    formats=('onnx',), # Of FORMATS
     masks:bool=False, # Put the words' rows inside, for masks as a second output
     size:tuple=None, # (H, W) in pixels for files of one size; any when None
 ) -> list: # Paths of the files

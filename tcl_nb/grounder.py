@@ -103,7 +103,7 @@ class Grounder(nn.Module, ModelHubMixin):
         clip:FrozenCLIP, # The tower whose last block, LayerNorm and projection are copied
         decoder:bool=True, # False: nearest up-sampling in its place, to ask what the decoder is worth
         gate:float=0., # Where the decoder's gates start; published: shut
-        attention:str='identity', # Name of the copied block's plug, see `clip.PLUGS`; published: identity
+        attention:str='identity', # Name of the copied block's plug, see clip.PLUGS; published: identity
     ):
         super().__init__()
         self.plug, width = plug(str(attention)), clip.visual.ln_post.normalized_shape[0]
@@ -118,7 +118,7 @@ class Grounder(nn.Module, ModelHubMixin):
         self.config = dict(clip=clip.name, pretrained=clip.pretrained, decoder=decoder, attention=attention, tcl_nb=__version__)
 
     def forward(self,
-        trunk:torch.Tensor, # [B,1+L,D], from `FrozenCLIP.trunk`
+        trunk:torch.Tensor, # [B,1+L,D], from FrozenCLIP.trunk
         grid:tuple, # (h, w), with h·w = L
     ) -> torch.Tensor: # [B,C,4h,4w], not normalised
         alone = self.plug.attention is identity_attention # then the class token has no say
@@ -135,7 +135,7 @@ _PUBLISHED = ((r'^masker\.image_encoder\.backbone\.transformer\.resblocks\.\d+\.
 
 def published_name(
     key:str, # A key of the published checkpoint, 'masker.…' or 'clip_…'
-) -> str: # The same parameter's name in `Grounder`, or in open_clip's CLIP
+) -> str: # The same parameter's name in Grounder, or in open_clip's CLIP
     "Translate a published checkpoint's key"
     for pattern, ours in _PUBLISHED: key = re.sub(pattern, ours, key)
     return key
@@ -346,9 +346,9 @@ def _other_tower(known, clip):
 
 # %% ../nbs/03_grounder.ipynb #5d8a542d
 def load_grounder(
-    name, # 'small', 'tcl' (the published one, fetched once), a file of `save_grounder`, a published .pth, a folder of `save_pretrained`, or 'user/name' on the hub
-    clip:FrozenCLIP, # The tower that it was trained with; see `tower_for`
-    **hub, # For a name on the hub, arguments of `huggingface_hub.hf_hub_download` such as revision and token
+    name, # 'small', 'tcl' (the published one, fetched once), a file of save_grounder, a published .pth, a folder of save_pretrained, or 'user/name' on the hub
+    clip:FrozenCLIP, # The tower that it was trained with; see tower_for
+    **hub, # For a name on the hub, arguments of huggingface_hub.hf_hub_download such as revision and token
 ) -> Grounder: # In eval mode
     "Read a grounder; raises `TclError` that names a file which is missing, damaged or for another tower"
     path = _find(name, **hub)
@@ -369,9 +369,9 @@ def _large(decoder):
 
 # %% ../nbs/03_grounder.ipynb #ad022fcb
 def tower_for(
-    name, # As in `load_grounder`
+    name, # As in load_grounder
     pretrained:str=None, # Weights of the tower (open_clip's tag or a file), in place of those that the grounder names
-    **hub, # As in `load_grounder`
+    **hub, # As in load_grounder
 ) -> FrozenCLIP: # On the CPU, frozen
     "The frozen tower that a grounder was trained with; raises `TclError` that names a file which doesn't say"
     if name == 'small': return load_clip('small', pretrained)
@@ -424,7 +424,7 @@ def _results_table(results):
 # %% ../nbs/03_grounder.ipynb #684387b8
 @patch
 def generate_model_card(self:Grounder,
-    results=(), # Result files (.json) of `tcl_eval`, or dicts with their fields benchmark, protocol, miou, pictures, official
+    results=(), # Result files (.json) of tcl_eval, or dicts with their fields benchmark, protocol, miou, pictures, official
     **about, # More values for the template
 ) -> ModelCard: # The README.md of a saved grounder
     "What the hub shows of a grounder"
@@ -441,8 +441,8 @@ def _save_pretrained(self:Grounder, folder):
 @patch
 def save_pretrained(self:Grounder,
     folder, # Folder to write: weights, config.json and, unless there is one, README.md
-    results=(), # Result files (.json) of `tcl_eval` for the card's table, see `generate_model_card`
-    **kwargs, # See `huggingface_hub.ModelHubMixin`
+    results=(), # Result files (.json) of tcl_eval for the card's table, see generate_model_card
+    **kwargs, # See huggingface_hub.ModelHubMixin
 ): # As in the mixin
     "Write a grounder as a folder that `load_grounder` reads; raises `TclError` naming a file that can't be written"
     _results_table(results) # a file that is none stops here
@@ -453,8 +453,8 @@ def save_pretrained(self:Grounder,
 @patch
 def push_to_hub(self:Grounder,
     name:str, # 'user/name' on the Hugging Face hub
-    results=(), # Result files (.json) of `tcl_eval` for the card's table, see `generate_model_card`
-    **kwargs, # See `huggingface_hub.ModelHubMixin`: private, token, branch, commit_message, …
+    results=(), # Result files (.json) of tcl_eval for the card's table, see generate_model_card
+    **kwargs, # See huggingface_hub.ModelHubMixin: private, token, branch, commit_message, …
 ) -> str: # Address of the commit
     "Upload the folder that `save_pretrained` writes; raises `TclError` that says what the hub answered"
     _results_table(results) # a file that is none stops here
@@ -465,9 +465,9 @@ def push_to_hub(self:Grounder,
 # %% ../nbs/03_grounder.ipynb #6a487291
 @patch(cls_method=True)
 def from_pretrained(cls:Grounder,
-    name, # As in `load_grounder`: a folder, 'user/name', …
+    name, # As in load_grounder: a folder, 'user/name', …
     clip:FrozenCLIP=None, # The tower that it was trained with; None: the one it names
-    **hub, # As in `load_grounder`
+    **hub, # As in load_grounder
 ) -> Grounder: # In eval mode
     "Read a grounder, by itself or for a tower; see `load_grounder`"
     return load_grounder(name, clip or tower_for(name, **hub), **hub)

@@ -83,7 +83,7 @@ def pair_terms(
     area:torch.Tensor, # [B,B] mean of that mask, in 0..1
     variation:torch.Tensor, # [B,B] its total variation
     logit_scale:torch.Tensor, # Learned scalar
-    positive:float=.4, negative:float=0., # Priors, see `area`
+    positive:float=.4, negative:float=0., # Priors, see 'area'
 ) -> dict: # 'feature', 'area', 'other_area' and 'mask_tv', scalars ≥ 0
     "The four terms that look at the masks of all pairs, from three numbers a pair (TCL, section 3)"
     own = area.diagonal()
@@ -130,7 +130,7 @@ def pair_statistics(
     text:torch.Tensor, # [N,C] text embeddings, of any length
     w:torch.Tensor, b:torch.Tensor, # Scale and shift of the mask's logits, learned scalars
     tile:int=None, # Images at a time; None: all while their masks have at most 2²⁴ points, else as many as give 2²³
-) -> tuple: # (cosine, area, variation) for `pair_terms`, each [B,N]
+) -> tuple: # (cosine, area, variation) for pair_terms, each [B,N]
     "What the losses ask of the soft mask of every image and text, without keeping the masks"
     text, points = unit(at_least_float32(text)), len(text)*dense[0, 0].numel()
     tile = tile or (len(dense) if len(dense)*points <= 2**24 else max(2**23//points, 1))
@@ -172,6 +172,6 @@ class _Join(torch.autograd.Function):
 def joined(
     x:torch.Tensor, # This rank's part, any shape
     dim:int=0, # Along which parts are joined; their sizes may differ there
-) -> torch.Tensor: # All ranks' parts; `x` itself where nothing is distributed
+) -> torch.Tensor: # All ranks' parts; 'x' itself where nothing is distributed
     "Gather a tensor from all ranks; its gradient is the own part's, so that the sum of the ranks' parameter gradients is the joint one"
     return x if ranks()[1] == 1 else _Join.apply(x.transpose(0, dim).contiguous()).transpose(0, dim)

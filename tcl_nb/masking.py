@@ -16,7 +16,7 @@ EPS = 1e-6 # Least length in every L2 normalisation, as published
 def unit(
     x:torch.Tensor, # Any shape
     dim:int=-1, # The embedding's dimension
-) -> torch.Tensor: # Same shape, unit length along `dim`; zeros stay zeros
+) -> torch.Tensor: # Same shape, unit length along 'dim'; zeros stay zeros
     "L2-normalise"
     return F.normalize(x, dim=dim, eps=EPS)
 
@@ -29,7 +29,7 @@ def at_least_float32(
 
 def no_autocast(
     x:torch.Tensor, # Any tensor
-): # A context for `with`
+): # A context for 'with'
     "Autocast off, on the tensor's device, if that device has it"
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

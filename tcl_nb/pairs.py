@@ -256,7 +256,7 @@ def open_source(
     spec:str, # 'smallworld', 'wds:FOLDER_OR_GLOB', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER_OR_GLOB' or 'hub:USER/NAME'
     image:str=None, # Column of the pictures in a table; found by its usual names when None
     caption:str=None, # Column of the captions in a table; found by its usual names when None
-) -> Source: # Raises `TclError` that names what is missing
+) -> Source: # Raises TclError that names what is missing
     "A source of pairs by name"
     kind, _, where = str(spec).partition(':')
     if kind not in _KINDS or not (where or kind == 'smallworld'):
@@ -464,15 +464,15 @@ def _as_it_is(x): return x
 class Pairs:
     "An endless stream of batches of image–caption pairs, epoch after epoch, that can be resumed to the bit"
     def __init__(self,
-        sources, # A source or its name (see `open_source`), a list of them, or a dictionary name → weight
+        sources, # A source or its name (see open_source), a list of them, or a dictionary name → weight
         transform, # Function: PIL picture → [3,H,W] float32
         batch:int, # Pairs in a batch
         seed:int=0, # Of order, captions and augmentation
         rank:int=0, world_size:int=1, # Which of how many training processes this is
         workers:int=0, # Processes that read and augment; 0: the training process itself
         shuffle:int=10_000, # Rows that are held to be shuffled, in all; 1: sources are read in their own order
-        lanes:int=None, # Independent readers, a multiple of `workers`; None: 4, or more for more workers
-        table=None, # A `CaptionTable`: batches then have `text` too
+        lanes:int=None, # Independent readers, a multiple of 'workers'; None: 4, or more for more workers
+        table=None, # A CaptionTable: batches then have 'text' too
         longest:int=LONGEST, # Characters of the longest caption that is used
     ):
         lanes = max(workers, 1)*-(-4//max(workers, 1)) if lanes is None else lanes
@@ -523,7 +523,7 @@ def state_dict(self:Pairs) -> dict: # Numbers, strings, lists and dictionaries o
 
 @patch
 def load_state_dict(self:Pairs,
-    state:dict, # What `state_dict` gave; raises `TclError` unless it is of a stream like this one
+    state:dict, # What state_dict gave; raises TclError unless it is of a stream like this one
 ) -> None:
     "Go on after the batch that the state was taken at"
     for name, mine in self.state_dict().items():
@@ -581,15 +581,15 @@ def rows(self:CaptionTable,
 @patch
 def save(self:CaptionTable,
     path, # The file to write, .safetensors
-) -> None: # Raises `TclError` when it can't be written
+) -> None: # Raises TclError when it can't be written
     "Write the table to one file"
     meta = {k: getattr(self, k) for k in ('model', 'fingerprint', 'source')}
     with writing(path) as aside: save_file(dict(digest=torch.from_numpy(self.digest), embedding=self.embedding.contiguous()), aside, meta)
 
 @patch(cls_method=True)
 def load(cls:CaptionTable,
-    path, # A file that `tcl_embed` wrote
-    clip=None, # The tower that it will be used with: a `FrozenCLIP` or its fingerprint; None: not checked
+    path, # A file that tcl_embed wrote
+    clip=None, # The tower that it will be used with: a FrozenCLIP or its fingerprint; None: not checked
 ) -> CaptionTable:
     "Read a table; raises `TclError` that names a file which is no table, or is another tower's"
     tensors, meta = read_safetensors(path, 'a table of captions')
@@ -626,13 +626,13 @@ def _part(path, told, clip, batch, bar):
 # %% ../nbs/08_pairs.ipynb #9672174b
 def embed_captions(
     source:Source, # Whose captions
-    clip, # A `FrozenCLIP`, on the device where it is to work
+    clip, # A FrozenCLIP, on the device where it is to work
     out, # File to write, .safetensors
     batch:int=256, # Captions at a time
     half:bool=False, # Keep 16 bits a number: half the size, relative error 2⁻¹¹
     per_part:int=2**15, # Captions in a part
     longest:int=LONGEST, # Characters of the longest caption that is used
-) -> CaptionTable: # Also written to `out`
+) -> CaptionTable: # Also written to 'out'
     "Embed all captions of a source once; goes on where an earlier try was stopped"
     out, told, paths = Path(out), _usable(source, longest), []
     parts = out.with_name(f'{out.name}.parts')

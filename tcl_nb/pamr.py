@@ -66,7 +66,7 @@ def pamr_plain(
     mask:torch.Tensor, # [B,N,h,w]
     iterations:int=10, # How often each pixel listens
     dilations=DILATIONS, # Distances of the neighbours in pixels
-) -> torch.Tensor: # [B,N,h,w], within the range of `mask`
+) -> torch.Tensor: # [B,N,h,w], within the range of 'mask'
     "Pixel-adaptive mask refinement as it is published, with 48 copies of every mask (Araslanov and Roth, CVPR 2020)"
     image, mask = _checked(image, mask, iterations, dilations)
     a = _plain_affinity(image, dilations)[:, None]
@@ -90,7 +90,7 @@ def _columns(h, w, dilations, device):
 
 # %% ../nbs/06_pamr.ipynb #5a4ed2b1
 def affinity_matrix(
-    affinity:torch.Tensor, # [8·dilations,h,w] of one image, from `affinity`
+    affinity:torch.Tensor, # [8·dilations,h,w] of one image, from 'affinity'
     dilations=DILATIONS, # Distances of the neighbours in pixels
 ) -> torch.Tensor: # [h·w,h·w] sparse CSR; rows sum to 1
     "One iteration of PAMR as a matrix: row i holds what pixel i takes from every other"
@@ -133,7 +133,7 @@ def pamr_shifts(
     mask:torch.Tensor, # [B,N,h,w]
     iterations:int=10, # How often each pixel listens
     dilations=DILATIONS, # Distances of the neighbours in pixels
-) -> torch.Tensor: # [B,N,h,w], within the range of `mask`
+) -> torch.Tensor: # [B,N,h,w], within the range of 'mask'
     "PAMR as a sum of shifted maps, one at a time; for every device, with gradient to mask and image"
     image, mask = _checked(image, mask, iterations, dilations)
     a = affinity(image, dilations)[:, :, None]
@@ -163,7 +163,7 @@ def pamr(
     mask:torch.Tensor, # [B,N,h,w]
     iterations:int=10, # How often each pixel listens
     dilations=DILATIONS, # Distances of the neighbours in pixels
-) -> torch.Tensor: # [B,N,h,w], within the range of `mask`; float32 for a mask in half precision
+) -> torch.Tensor: # [B,N,h,w], within the range of 'mask'; float32 for a mask in half precision
     "Pixel-adaptive mask refinement: edges of masks move to edges of colour (Araslanov and Roth, CVPR 2020), as one sparse matrix an image"
     image, mask = _checked(image, mask, iterations, dilations)
     if (image.requires_grad and torch.is_grad_enabled()) or not sparse_works(mask.device.type, mask.dtype):

@@ -33,13 +33,13 @@ class DenseSystem:
     def __init__(self,
         embed, # Function (image [B,3,H,W]) → (dense [B,C,h,w], own [B,C,h',w'] or None for no blend), none normalised
         w:float=10., b:float=-2.5, # Scale and shift of the similarity
-        refine=None, # Function (image, maps) → maps, such as `pamr`, applied before the blend
-        blend:float=0., # Share β of the masks that `own` gives
+        refine=None, # Function (image, maps) → maps, such as 'pamr', applied before the blend
+        blend:float=0., # Share β of the masks that 'own' gives
     ): self.embed, self.w, self.b, self.refine, self.blend = torch.no_grad()(embed), w, b, refine, blend
 
     @torch.no_grad()
     def masks(self,
-        dense:torch.Tensor, own, # From `embed`
+        dense:torch.Tensor, own, # From 'embed'
         text:torch.Tensor, # [N,C]
     ) -> tuple: # (masks [B,N,h,w] in 0..1, CLIP's own [B,N,h',w'] or None), neither refined nor blended
         "Masks of what `embed` gave"
@@ -64,7 +64,7 @@ class DenseSystem:
 def maskclip_system(
     clip:FrozenCLIP, # The frozen tower
     w:float=10., b:float=-2.5, # Scale and shift, the grounder's at initialisation
-    refine=None, # Function (image, maps) → maps, such as `pamr`
+    refine=None, # Function (image, maps) → maps, such as 'pamr'
 ) -> DenseSystem: # ([B,3,H,W] normalised, [N,C]) → [B,N,h,w] in 0..1
     "MaskCLIP's masks: the similarity of the frozen dense map with each text"
     def embed(image): return clip.dense(clip.trunk(image), clip.grid(image)), None
@@ -75,8 +75,8 @@ def tcl_system(
     clip:FrozenCLIP, # The frozen tower
     grounder:Grounder, # What TCL trained
     blend:float=0., # Share β of CLIP's own dense mask, in 0..1; published: 0.3
-    refine=None, # Function (image, maps) → maps, such as `pamr`, applied before the blend
-    attention=None, # What stands in for the last block's attention in CLIP's own dense map, see `clip.plug`; the grounder's when None
+    refine=None, # Function (image, maps) → maps, such as 'pamr', applied before the blend
+    attention=None, # What stands in for the last block's attention in CLIP's own dense map, see clip.plug; the grounder's when None
 ) -> DenseSystem: # ([B,3,H,W] normalised, [N,C]) → [B,N,4h,4w] in 0..1
     "TCL's masks (TCL, sections 3 and 4)"
     def embed(image):
@@ -108,7 +108,7 @@ def windows(
 # %% ../nbs/07_segmentation.ipynb #44634734
 def averaged(
     maps, # The maps [...,h,w] of one window after the other
-    places, # Where each lies, as `windows` gives it
+    places, # Where each lies, as 'windows' gives it
     size:tuple, # (H, W) of the picture
 ) -> torch.Tensor: # [...,H,W], float32 at least
     "Windows' maps as the picture's: the average where windows overlap"
@@ -119,7 +119,7 @@ def averaged(
     return out.div_(count)
 
 def sliding(
-    system, # Function (image [B,3,h,w], text) → maps [B,N,h,w], such as `padded` gives
+    system, # Function (image [B,3,h,w], text) → maps [B,N,h,w], such as 'padded' gives
     crop:int=448, stride:int=224, # Of the windows, in pixels
     batch:int=4, # Windows at a time
 ): # Function (image [B,3,H,W], text [N,C]) → maps [B,N,H,W]
@@ -299,7 +299,7 @@ KINDS = dict(overlay=('_overlay.png', Segmentation.save_overlay), labels=('_labe
 @patch
 def save(self:Segmentation,
     stem, # Path without an ending: 'out/cat' gives out/cat_overlay.png and so on; missing folders are made
-    kinds=('overlay', 'labels'), # Of `KINDS`
+    kinds=('overlay', 'labels'), # Of KINDS
 ) -> list: # Paths of the files
     "Write the files of several kinds, each aside and renamed; raises `TclError` for an unknown kind or a file that can't be written"
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
@@ -311,7 +311,7 @@ def save(self:Segmentation,
 
 # %% ../nbs/07_segmentation.ipynb #b70a2df5
 def made_with(
-    path, # A file that `Segmentation.save` wrote
+    path, # A file that Segmentation.save wrote
 ): # Its settings, a dict; None for any other file
     "The settings that stand in a saved file"
     try:
@@ -360,7 +360,7 @@ class Segmenter:
         grounder:Grounder=None, # What TCL trained; MaskCLIP when None
         settings:Settings=Settings(), # How pictures are read
         system=None, # Function (image, text) → maps, in place of TCL or MaskCLIP; PAMR is applied to what it gives, the blend isn't
-        device=None, # As for `best_device`
+        device=None, # As for best_device
         dtype=None, # The tower's and the grounder's arithmetic; None: bfloat16 on CUDA, float32 elsewhere
         table:TextTable=None, # Text embeddings made before; those that are missing are computed, and kept
         name:str='', # Of the model, for results
@@ -431,8 +431,8 @@ def segment(self:Segmenter,
 
 @patch
 def changed(self:Segmenter,
-    **changes, # Fields of `Settings`
-) -> Settings: # Raises `TclError` for a name that is no setting and for a value out of range
+    **changes, # Fields of Settings
+) -> Settings: # Raises TclError for a name that is no setting and for a value out of range
     "The segmenter's settings with changes"
     wrong = [k for k in changes if k not in Settings.__dataclass_fields__]
     if wrong: raise TclError(f"no setting is named '{wrong[0]}'; there are: {', '.join(Settings.__dataclass_fields__)}")
@@ -440,7 +440,7 @@ def changed(self:Segmenter,
 
 @patch
 def note(self:Segmenter,
-    classes:dict, # From `read_classes`
+    classes:dict, # From read_classes
     settings:Settings,
 ) -> dict: # Plain values, as json gives them back
     "What a result was made with"
@@ -452,8 +452,8 @@ def note(self:Segmenter,
 def from_pretrained(cls:Segmenter,
     name='tcl', # 'tcl', 'small', a file or folder that holds a grounder, or a hub id
     pretrained=None, # CLIP's weights: an open_clip tag or a file; those that the grounder was trained with when None
-    settings:Settings=None, # How pictures are read; the published settings when None, `SMALL_SETTINGS` for the small world's CLIP
-    **kwargs, # For `Segmenter`: device, dtype, table
+    settings:Settings=None, # How pictures are read; the published settings when None, SMALL_SETTINGS for the small world's CLIP
+    **kwargs, # For Segmenter: device, dtype, table
 ) -> Segmenter:
     "A `Segmenter` with trained weights; raises `TclError` that says what was tried when they can't be had"
     clip = tower_for(name, pretrained)
@@ -576,7 +576,7 @@ def tcl_segment(argv=None):
 
 def report(
     pictures, todo, done:int, failed:int, out, # What was asked, what was left to do, how it went, and where
-    result=None, # The `Segmentation` of a single picture
+    result=None, # The Segmentation of a single picture
 ) -> None:
     "Say what was done"
     if result: print('  '.join(f'{name} {share:.1%}' for name, share in result.shares().items()))

@@ -121,7 +121,7 @@ class SmallWorld:
         tiles:torch.Tensor, # [T,4,64,64] uint8, drawings with alpha
         tile_words, # T words: what each drawing shows
         tile_designs, # T names of the hand that drew it
-        splits=None, # Its sets of scenes, `Split`s; the package's seven when None
+        splits=None, # Its sets of scenes, Splits; the package's seven when None
     ):
         self.tiles, self.tile_words, self.tile_designs = tiles, list(tile_words), list(tile_designs)
         self.words = sorted(set(self.tile_words))
@@ -205,7 +205,7 @@ class Split:
     designs:tuple # Hands that drew them
     seed:int # First half of every scene's seed; the second half is the scene's index
     names:tuple=() # The competing names (test sets)
-    background:bool=True # True: what none of `names` covers is background; False: `names` cover every pixel
+    background:bool=True # True: what none of 'names' covers is background; False: 'names' cover every pixel
     horizon:float=.3 # Share of scenes with two kinds of stuff
 
 # %% ../nbs/01_smallworld.ipynb #28d1e069
@@ -226,7 +226,7 @@ def _spread(items, n):
 
 # %% ../nbs/01_smallworld.ipynb #cb5d8eed
 @patch(as_prop=True)
-def splits(self:SmallWorld) -> dict: # `Split`s by name
+def splits(self:SmallWorld) -> dict: # Splits by name
     "Every set of scenes that this world has"
     if self._given_splits is not None: return {s.name: s for s in self._given_splits}
     hands = ('noto', 'twemoji'); seen, new = _spread(self.seen_words, 20), _spread(self.new_words, 20); few = _spread(self.seen_words, 8)
@@ -242,7 +242,7 @@ def splits(self:SmallWorld) -> dict: # `Split`s by name
 # %% ../nbs/01_smallworld.ipynb #6a59b41d
 @patch
 def split(self:SmallWorld,
-    name:str, # One of `splits`
+    name:str, # One of 'splits'
 ) -> Split:
     "The set of scenes of this name; an unknown name raises `TclError` that lists the known ones"
     if name not in self.splits: raise TclError(f"no split '{name}' in this world; it has {', '.join(self.splits)}")
@@ -278,7 +278,7 @@ class Thing:
 @dataclass(frozen=True)
 class Layout:
     "All that defines one scene"
-    things:tuple # `Thing`s, back to front
+    things:tuple # Things, back to front
     stuff:tuple # ((kind, variant, y, x, flip, gain), ...): one, or two parted by the horizon
     horizon:tuple # (height, tilt); height 0 for one kind
     noise:float # Standard deviation, of 1
@@ -288,7 +288,7 @@ class Layout:
 # %% ../nbs/01_smallworld.ipynb #9e1622bf
 def _place(
     tiles, # Indices of the drawings to choose from
-    placed, # `Thing`s that lie there
+    placed, # Things that lie there
     sides, # (smallest, largest) share of the scene's side
     u, # Iterator over uniform random numbers
 ):
@@ -322,7 +322,7 @@ def _check(things, sides):
 # %% ../nbs/01_smallworld.ipynb #6e5b8937
 @patch
 def layout(self:SmallWorld,
-    split, # A `Split` or its name
+    split, # A Split or its name
     index:int, # Which scene, from 0
     things:tuple=(1, 3), # Fewest and most things
     sides:tuple=(.4, .75), # Smallest and largest thing, share of the scene's side
@@ -384,13 +384,13 @@ def _ground(layouts, size):
 class Scenes:
     "A batch of scenes"
     image:torch.Tensor # [B,3,H,W] uint8
-    labels:torch.Tensor # [B,H,W] int64, index into the world's `names`
+    labels:torch.Tensor # [B,H,W] int64, index into the world's 'names'
     captions:list # B strings
 
 # %% ../nbs/01_smallworld.ipynb #ede4d3fe
 @patch
 def draw(self:SmallWorld,
-    layouts, # A list of `Layout`s
+    layouts, # A list of Layouts
     size:int=64, # Side of the scenes in pixels, at least 8
 ) -> Scenes:
     "Paint layouts: images, exact labels, captions"
@@ -412,7 +412,7 @@ def draw(self:SmallWorld,
 # %% ../nbs/01_smallworld.ipynb #7195c917
 @patch
 def scenes(self:SmallWorld,
-    split, # A `Split` or its name
+    split, # A Split or its name
     n:int, # How many scenes
     start:int=0, # Index of the first
     size:int=64, # Side in pixels
@@ -425,7 +425,7 @@ def scenes(self:SmallWorld,
     return self.draw([self.layout(split, i, things, sides) for i in range(start, start+n)], size)
 
 # %% ../nbs/01_smallworld.ipynb #d693f8ad
-PICTURES = ('.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.jpg', '.jpeg') # Endings of files that `from_folder` reads
+PICTURES = ('.png', '.webp', '.gif', '.tif', '.tiff', '.bmp', '.jpg', '.jpeg') # Endings of files that from_folder reads
 
 def _word(path):
     "The word that a file is named by: 'Hot-Dog_2.png' → 'hot dog'"
@@ -463,9 +463,9 @@ def from_folder(cls:SmallWorld,
 # %% ../nbs/01_smallworld.ipynb #5cf854ce
 @patch
 def designs(self:SmallWorld,
-    folder, # Folder of drawings, or a world that `from_folder` made
+    folder, # Folder of drawings, or a world that from_folder made
     compete:int=20, # Names that compete, at least; the folder's words always do
-) -> tuple: # (`SmallWorld` with both worlds' drawings and names, its one `Split`, 'designs')
+) -> tuple: # (SmallWorld with both worlds' drawings and names, its one Split, 'designs')
     "A test set of one's own drawings: only they appear, while seen words of this world compete too"
     other = folder if isinstance(folder, SmallWorld) else SmallWorld.from_folder(folder)
     spare = [w for w in self.seen_words if w not in other.words]

@@ -77,7 +77,7 @@ def _rows(self:Objective, trunk, image, text, uniform, texts):
 # %% ../nbs/09_training.ipynb #84ce249e
 @patch
 def terms(self:Objective,
-    rows:torch.Tensor, # [N,1+K·N] from `rows`, of all images
+    rows:torch.Tensor, # [N,1+K·N] from 'rows', of all images
 ) -> dict: # Term → scalar, not weighted, and 'total'
     "The six terms and their weighted sum (TCL, section 3)"
     smooth, (cosine, area, variation, *masked) = rows[:, 0], rows[:, 1:].unflatten(1, (-1, len(rows))).unbind(1)
@@ -115,7 +115,7 @@ def pair_noise(
 
 # %% ../nbs/09_training.ipynb #7d379045
 def sum_gradients(
-    objective:Objective, # After `backward`
+    objective:Objective, # After 'backward'
 ) -> None: # Gradients are changed in place; nothing happens in a single process
     "Add up the parts of the gradient that the ranks have, so that each has the joint batch's"
     if (world := ranks()[1]) == 1: return
@@ -263,10 +263,10 @@ def learner(
     steps:int, # Length of the whole run
     lr:float=2e-3, # Highest learning rate
     callbacks=(), # More callbacks
-    opt=None, # From `optimiser`; made when None
+    opt=None, # From 'optimiser'; made when None
     first:int=0, # Step to begin with
     **how, # block_from, and the schedule's warmup, floor, start
-) -> Learner: # Its `fit(1)` trains
+) -> Learner: # Its fit(1) trains
     "The loop as a fastai Learner"
     device = objective.image_scale.device
     learn = Learner(Stream(data, steps-first, device), objective, loss_func=lambda terms, about: terms['total'], default_cbs=False,
@@ -321,7 +321,7 @@ class Bar(Plain):
 def add_row(
     path, # A csv file; made, with a first line of names, when it isn't there
     row:dict, # Name → value
-) -> None: # Raises `TclError` naming a file that can't be written
+) -> None: # Raises TclError naming a file that can't be written
     "Add a line to a table"
     path = Path(path); new = not path.is_file()
     try:
@@ -330,7 +330,7 @@ def add_row(
     except OSError as e: raise TclError(f"cannot write '{path}': {e.strerror or e}") from e
 
 def cut_table(
-    path, # A csv file of `add_row`, if there is one
+    path, # A csv file of add_row, if there is one
     step:int, # Lines of later steps are taken away, and one that is not whole
 ) -> None:
     "Take a table back to a step"
@@ -435,9 +435,9 @@ def save_checkpoint(
     objective:Objective, # Weights
     opt:torch.optim.Optimizer, # Its state
     step:int, # Steps done
-    stream=None, # With a `state_dict`, such as `Pairs`
+    stream=None, # With a state_dict, such as Pairs
     **about, # More to keep, for JSON: recipe, best score, …
-) -> None: # All ranks call it, the first one writes; raises `TclError` naming a file that can't be written
+) -> None: # All ranks call it, the first one writes; raises TclError naming a file that can't be written
     "All that a run needs to go on"
     places, random = _gathered(stream and stream.state_dict()), _gathered(_random_states())
     if ranks()[0]: return
@@ -463,7 +463,7 @@ def _checked(path, objective, recipe, free, defaults=None):
 
 # %% ../nbs/09_training.ipynb #3603ba43
 def load_checkpoint(
-    path, # A file of `save_checkpoint`
+    path, # A file of save_checkpoint
     objective:Objective, # Gets the weights
     opt=None, # An optimiser of it; gets its state
     stream=None, # Gets its place
@@ -495,7 +495,7 @@ class Save(Plain):
     order = 70 # after all others
     def __init__(self,
         path, # The checkpoint
-        stream, # The pairs, with a `state_dict`
+        stream, # The pairs, with a state_dict
         every:int=1000, # Steps from checkpoint to checkpoint
         recipe:dict=None, # Kept with it
     ): self.path, self.stream, self.every, self.recipe, self.asked = path, stream, every, recipe, False
@@ -524,8 +524,8 @@ class Recipe:
     pretrained:str|None = None # Its weights: open_clip's tag or a file
     init:str|None = None # Grounder to start from: tcl, small, a file, a folder or a hub name; None: a new one
     gate:float = 0. # Where a new grounder's gates start
-    attention:str = 'identity' # Of the copied block, see `clip.PLUGS`
-    sources:str|list|dict = 'smallworld' # Where pairs come from, see `open_source`; a dictionary gives weights
+    attention:str = 'identity' # Of the copied block, see clip.PLUGS
+    sources:str|list|dict = 'smallworld' # Where pairs come from, see open_source; a dictionary gives weights
     transform:str = 'plain' # plain, light, published, or module:function
     size:int = 64 # Side of the training images in pixels
     table:str|None = None # Captions embedded beforehand, a file of tcl_embed
@@ -534,7 +534,7 @@ class Recipe:
     workers:int = 0 # Processes that read and augment, for each training process
     steps:int = 150 # Length of the run
     lr:float = 2e-3 # Highest learning rate
-    per_4096:bool = False # `lr` is for 4,096 pairs a step and scaled to the batch of all processes
+    per_4096:bool = False # 'lr' is for 4,096 pairs a step and scaled to the batch of all processes
     warmup:float = .1 # Share of the run in which the rate rises
     floor:float = .01 # Rate at the end, share of the highest
     start:float|None = None # Rate at step 0, share of the highest; None: that of one step of the rise
@@ -581,7 +581,7 @@ def _near(name, known): return ', '.join(difflib.get_close_matches(name, known, 
 def make_recipe(
     values:dict, # Key → value, as YAML gives them
     where:str='the recipe', # For messages
-) -> Recipe: # Raises `TclError` that names a wrong key or value
+) -> Recipe: # Raises TclError that names a wrong key or value
     "A recipe from keys and values"
     known = {f.name: f for f in fields(Recipe)}
     for k in values:
@@ -607,7 +607,7 @@ def _yaml(text, where):
 def read_recipe(
     config:str, # Name of a recipe that comes with the package, or a YAML file
     changes=(), # 'key=value', …
-) -> Recipe: # Raises `TclError` that names what is wrong
+) -> Recipe: # Raises TclError that names what is wrong
     "A recipe by name or file, with changes"
     path, where = recipes().get(config, Path(config)), f"the recipe '{config}'"
     try: text = path.read_text(encoding='utf-8')
@@ -680,7 +680,7 @@ def _objective(r, device):
 def run_recipe(
     r:Recipe, # What to train
     callbacks=(), # More callbacks
-) -> tuple: # (the trained `Objective`, True if it was stopped by SIGTERM before its end)
+) -> tuple: # (the trained Objective, True if it was stopped by SIGTERM before its end)
     "Train a recipe, or go on with it; writes log.csv, samples, last.safetensors and at the end grounder.safetensors"
     device, out = join_processes(r.device), Path(r.out); rank, world = ranks()
     check_folder(out); last = out/'last.safetensors'

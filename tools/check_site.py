@@ -18,7 +18,7 @@ STYLE = """
 :root { color-scheme: light dark; --ink: #222; --page: #fff; --soft: #f4f4f4; --link: #2a5db0 }
 @media (prefers-color-scheme: dark) { :root { --ink: #ddd; --page: #222; --soft: #2d2d2d; --link: #8ab4f8 } }
 body { color: var(--ink); background: var(--page); font: 16px/1.5 sans-serif; max-width: 780px; margin: 1rem auto; padding: 0 1rem }
-a { color: var(--link) } pre { background: var(--soft); padding: .5rem; overflow-x: auto; font-size: 13px } img { background: white; max-width: 100% }
+a { color: var(--link) } pre { background: var(--soft); padding: .5rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px } img { background: white; max-width: 100% }
 table { border-collapse: collapse; font-size: 14px } td, th { border-bottom: 1px solid #8886; padding: .2rem .5rem; text-align: left } nav { font-size: 13px }
 """
 
@@ -87,6 +87,7 @@ def check(name, body, bodies, complaints):
             if anchor and page in bodies and not re.search(f'id="{re.escape(anchor)}"', bodies[page], re.I): complaints.append(f'{name}: no anchor {target}')
         elif file and not (ROOT/'nbs'/page).exists() and not (ROOT/page.removeprefix('../')).exists(): complaints.append(f'{name}: no file {target}')
         elif not file and anchor and not re.search(f'id="{re.escape(anchor)}"', body, re.I): complaints.append(f'{name}: no anchor {target}')
+    if found := re.search(r'.{0,30}`\]\(http.{0,30}', ''.join(re.findall(r'<pre.*?</pre>', body, flags=re.S))): complaints.append(f'{name}: a link in code: {html.unescape(found[0])!r}')
     seen = html.unescape(re.sub(r'<[^>]+>', ' ', re.sub(r'<pre.*?</pre>|<code.*?</code>|<math.*?</math>|<style.*?</style>|<script.*?</script>', '', body, flags=re.S)))
     for mark in (r'\]\(', r'\n\s*:::', r'\$\$', r'\*\*', r'</?(?:details|summary|img|a|b)\b', r'\n#\| ', r'!\['):
         if found := re.search(f'.{{0,30}}{mark}.{{0,30}}', seen): complaints.append(f'{name}: markup that shows: {found[0].strip()!r}')
