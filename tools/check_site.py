@@ -7,7 +7,7 @@ Fails on a link, an anchor or a picture that leads nowhere, on a formula that pa
 and on a page that sidebar.yml does not list. The pages lie in _proc/_pages afterwards; --shots takes pictures of them, light and
 dark, with playwright and Debian's chromium.
 """
-import argparse, base64, html, json, os, re, subprocess, sys
+import argparse, html, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 os.environ.setdefault('MPLBACKEND', 'agg')
 import pypandoc, yaml
@@ -123,6 +123,7 @@ def main():
         target = (PAGES/name).with_suffix('.html'); target.parent.mkdir(parents=True, exist_ok=True)
         up = '../'*name.count('/')
         target.write_text(f'<!doctype html><meta charset="utf-8"><title>{Path(name).stem}</title><style>{STYLE}{(ROOT/"nbs"/"styles.css").read_text()}</style><nav>{menu.replace("{up}", up)}</nav>{body}', encoding='utf-8')
+    shutil.copytree(ROOT/'nbs'/'images', PAGES/'images', dirs_exist_ok=True)
     if args.shots: shoot([n for n in nbs if not args.pages or any(Path(n).stem == Path(p).stem for p in args.pages)], args.shots)
     complaints += ['no page at all: is another run at work in _proc?']*(not bodies)
     print('\n'.join(complaints) or f'{len(bodies)} pages rendered, nothing to complain about')
