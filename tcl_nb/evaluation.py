@@ -591,7 +591,7 @@ class Evaluation:
     def __init__(self,
         system, # As for load_system
         clip:FrozenCLIP, classes:Benchmark, # The frozen tower, where it is to work, and what to label
-        protocol:Protocol=PROTOCOLS['tcl'], # How; settled by 'fitted' if it names a benchmark for validation
+        protocol:Protocol=None, # How, settled by 'fitted' if it names a benchmark for validation; PROTOCOLS['tcl'] when None
         grounder=None, # For 'tcl'
         name:str='', # Of the system in the result; 'system' if that is a text
         dtype=torch.float32, # The towers' arithmetic
@@ -599,6 +599,7 @@ class Evaluation:
         chunk:int=4, # Pictures whose windows share batches
         table:TextTable=None, # As for Labeller
     ):
+        protocol = protocol or PROTOCOLS['tcl']
         self.clip, self.classes, self.used, self.stated, self.chunk = clip, classes, protocol.on(classes.key), stated or protocol, chunk
         self.name, self.grounder = name or (system if isinstance(system, str) else system.__name__), grounder if system == 'tcl' else None
         self.system, self.dtype, self.table = system, dtype, table
