@@ -30,6 +30,7 @@ ABLATION = {
     '+ decoder + feature': (True, _some('image', 'feature')),
     '+ decoder + area': (True, _some('image', 'area', 'other_area')),
     '+ decoder + smooth': (True, _some('image', 'mask_tv', 'dense_tv')),
+    'TCL - smooth': (True, _some('image', 'feature', 'area', 'other_area')),
     'TCL': (True, WEIGHTS),
 }
 TESTS = 'seen', 'new_words', 'new_designs', 'stuff'
