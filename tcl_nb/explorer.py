@@ -226,30 +226,31 @@ function render({ model, el }) {
     const e = document.createElement(tag); e.className = 'tcl-' + name; parent.append(e); return e;
   };
   const frame = make('div', 'frame', el), bar = make('input', 'bar', el);
-  const side = { left: make('img', 'left', frame), right: make('img', 'right', frame) };
+  const side = { left: make('canvas', 'left', frame), right: make('canvas', 'right', frame) };
   const name = [make('span', 'name tcl-first', frame), make('span', 'name tcl-second', frame)];
   const line = make('div', 'line', frame), ring = make('div', 'ring', frame);
   Object.assign(bar, { type: 'range', min: 0, max: 1, step: 0.005 });
   bar.dataset.lmSuppressShortcuts = 'true'; // in JupyterLab the arrows are the bar's, not the notebook's
-  for (const img of Object.values(side)) img.draggable = false;
+  for (const canvas of Object.values(side)) { canvas.setAttribute('role', 'img'); canvas.hidden = true; }
 '''
 
 # %% ../nbs/13_explorer.ipynb #0aae6239
 _SHOW = '''
-  function show(which) {
-    const data = model.get(which), img = side[which];
-    img.hidden = !data || !data.byteLength;
-    if (!img.hidden) {
-      const url = URL.createObjectURL(new Blob([data], { type: 'image/jpeg' }));
-      img.onload = () => URL.revokeObjectURL(url);
-      img.src = url;
+  async function show(which) {
+    const data = model.get(which), canvas = side[which], shown = data && data.byteLength;
+    const picture = shown && await createImageBitmap(new Blob([data], { type: 'image/jpeg' }));
+    if (data !== model.get(which)) return; // a newer one came while this one was decoded
+    if (shown) {
+      Object.assign(canvas, { width: picture.width, height: picture.height });
+      canvas.getContext('2d').drawImage(picture, 0, 0); picture.close();
     }
-    if (which == 'right') bar.hidden = line.hidden = img.hidden;
+    canvas.hidden = !shown;
+    if (which == 'right') bar.hidden = line.hidden = canvas.hidden;
     words();
   }
   function words() {
     const names = model.get('names');
-    side.left.alt = model.get('alt'); side.right.alt = names[1] || '';
+    side.left.setAttribute('aria-label', model.get('alt')); side.right.setAttribute('aria-label', names[1] || '');
     name.forEach((e, i) => { e.textContent = names[i] || ''; e.hidden = side.right.hidden; });
     bar.setAttribute('aria-label', `where ${names[0]} ends and ${names[1]} begins`);
   }
@@ -291,7 +292,7 @@ export default { render };
 # %% ../nbs/13_explorer.ipynb #bd38cb98
 _STYLE = '''
 .tcl-frame { position: relative; line-height: 0; cursor: crosshair; user-select: none; overflow: hidden; }
-.tcl-frame img { width: 100%; display: block; } .tcl-frame .tcl-right { position: absolute; inset: 0; height: 100%; }
+.tcl-frame canvas { width: 100%; display: block; } .tcl-frame .tcl-right { position: absolute; inset: 0; height: 100%; }
 .tcl-line { position: absolute; top: 0; bottom: 0; width: 14px; margin-left: -7px; cursor: ew-resize; touch-action: none;
   background: linear-gradient(to right, transparent 5px, #222 5px 6px, #fff 6px 8px, #222 8px 9px, transparent 9px); }
 .tcl-ring { position: absolute; width: 14px; height: 14px; margin: -9px; border: 2px solid #fff; border-radius: 50%;

@@ -13,9 +13,7 @@ from PIL import Image
 
 FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
-WAIT = 10 # seconds that a change may take
-PIXELS = '''img => { const c = document.createElement('canvas'); c.width = img.naturalWidth; c.height = img.naturalHeight;
-                     c.getContext('2d').drawImage(img, 0, 0); return c.toDataURL('image/png'); }'''
+WAIT = 20 # seconds that a change may take
 
 def missing(chromium, lab):
     "What is not there, or None"
@@ -72,8 +70,8 @@ class Page:
     "The explorer's page, in the words of the test"
     def __init__(self, page, shots): self.page, self.shots, self.number = page, shots, 0
     def pixels(self, side='left'):
-        "[H,W,3] of a picture as the browser has decoded it"
-        url = self.page.locator(f'.tcl-frame img.tcl-{side}').evaluate(PIXELS)
+        "[H,W,3] of a picture as the browser has drawn it"
+        url = self.page.locator(f'.tcl-frame canvas.tcl-{side}').evaluate("canvas => canvas.toDataURL('image/png')")
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(',')[1]))).convert('RGB')).astype(int)
     def screen(self): return np.asarray(Image.open(io.BytesIO(self.page.locator('.tcl-frame').screenshot())).convert('RGB')).astype(int)
     def text(self): return self.page.inner_text('body')
@@ -81,7 +79,10 @@ class Page:
     def handle(self, label): return self.field(label).locator('.noUi-handle')
     def type(self, words): box = self.field('words').locator('input'); box.fill(words); box.press('Enter')
     def says(self, what): wait_for(lambda: what in self.text(), f'the page says “{what}”')
-    def settle(self): self.page.wait_for_timeout(300)
+    def settle(self):
+        "Wait until the left picture has stayed the same for a while"
+        def same(): before = self.pixels(); self.page.wait_for_timeout(300); return np.array_equal(before, self.pixels())
+        wait_for(same, 'the picture comes to rest')
     def shot(self, name):
         self.number += 1
         if self.shots: Image.open(io.BytesIO(self.page.screenshot())).convert('RGB').quantize(256).save(self.shots/f'{self.number}_{name}.png', optimize=True)
@@ -186,7 +187,7 @@ def run(chromium, shots, folder, lab):
             assert bare.status in (302, 401, 403), f'without its key the page must not open, but the server answers {bare.status}'
             page.goto(url, wait_until='commit', timeout=45000)
             if lab: open_lab(page)
-            page.wait_for_selector('.tcl-frame img.tcl-left', timeout=45000)
+            page.wait_for_selector('.tcl-frame canvas.tcl-left', timeout=45000)
             p = Page(page, shots); p.settle(); p.shot('start')
             for step, *more in ((words,), (threshold,), (pixel,), (swipe,), (upload, folder), (save, folder)):
                 print(step.__name__, flush=True); step(p, *more)
