@@ -8,9 +8,11 @@ __all__ = ['SMALL_SETTINGS', 'KINDS', 'ENDINGS', 'DenseSystem', 'maskclip_system
            'read_words', 'parse_classes', 'find_pictures', 'arguments', 'tcl_segment', 'report']
 
 # %% ../nbs/07_segmentation.ipynb #e2944e8b
-import json, sys
+import json, os, sys
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from glob import glob
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
@@ -486,25 +488,37 @@ def parse_classes(
 #: Endings of the files that are taken from a folder
 ENDINGS = '.jpg', '.jpeg', '.png', '.gif', '.webp', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.tga', '.jp2', '.avif'
 
-def find_pictures(
-    path, # A picture or a folder
-) -> dict: # Picture's path → where its results go, as a path without an ending, relative to the output folder
-    "The picture, or all in a folder and those below it; raises `TclError` when there is none"
+def _named(path):
+    "A picture or folder, or what a pattern such as *.jpg stands for"
     try: there = bool(str(path)) and Path(path).exists() # a name may be too long to ask for
     except OSError: there = False
-    if not there: raise TclError(f"no picture and no folder '{path}'")
-    path = Path(path)
-    if not path.is_dir(): return {path: Path(path.stem)}
-    found = sorted(p for p in path.rglob('*') if p.suffix.lower() in ENDINGS and p.is_file())
-    if not found: raise TclError(f"no picture in '{path}': no file ends with {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
-    stems = [p.relative_to(path).with_suffix('') for p in found] # cat.jpg and cat.png must not overwrite each other
-    return {p: p.relative_to(path) if stems.count(stem) > 1 else stem for p, stem in zip(found, stems)}
+    found = [path] if there else sorted(glob(str(path)))
+    if not found: raise TclError(f"no picture and no folder '{path}'")
+    return map(Path, found)
+
+def _inside(folder):
+    "The pictures in a folder and those below it, but for those that were written by `Segmentation.save`"
+    own = tuple(ending for ending, _ in KINDS.values())
+    found = sorted(p for p in folder.rglob('*') if p.suffix.lower() in ENDINGS and p.is_file() and not (p.name.endswith(own) and made_with(p)))
+    if not found: raise TclError(f"no picture in '{folder}': no file ends with {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    return found
+
+def find_pictures(
+    *paths, # Pictures, folders, or patterns such as *.jpg
+) -> dict: # Picture's path → where its results go, as a path without an ending, relative to the output folder
+    "The pictures, and all in the folders and those below them; raises `TclError` for a path where there is none"
+    asked = [p for path in paths for p in _named(path)]
+    found = dict.fromkeys(p for path in asked for p in (_inside(path) if path.is_dir() else [path]))
+    base = os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in asked])
+    places = {p: Path(os.path.relpath(p, base)) for p in found}
+    stems = Counter(place.with_suffix('') for place in places.values()) # cat.jpg and cat.png must not overwrite each other
+    return {p: place if stems[place.with_suffix('')] > 1 else place.with_suffix('') for p, place in places.items()}
 
 # %% ../nbs/07_segmentation.ipynb #e55449f4
 def arguments():
     "The options of `tcl_segment`"
-    ap = Arguments(prog='tcl_segment', description='Label the pixels of a picture, or of all pictures in a folder, with words.')
-    ap.add_argument('pictures', help='a picture, or a folder of pictures (those in folders below it too)')
+    ap = Arguments(prog='tcl_segment', description='Label the pixels of pictures, or of all pictures in a folder, with words.')
+    ap.add_argument('pictures', help='a picture, or a folder of pictures (those in folders below it too); further pictures may follow')
     ap.add_argument('words', nargs='*', help="what to look for: 'cat', or 'person=man,woman' for a class with several names")
     ap.add_argument('--words', dest='file', help='a text file with such words, one a line')
     ap.add_argument('--model', default='tcl', help="'tcl' (published, fetched once; default), 'small', a file or folder with a grounder, or a hub id")
@@ -531,8 +545,9 @@ def _background(text):
 
 def _request(args):
     "Options, checked → (pictures, classes, kinds, changes to the settings)"
-    classes = parse_classes([*args.words, *(read_words(args.file) if args.file else [])])
-    pictures, kinds = find_pictures(args.pictures), [k.strip() for k in args.save.split(',')]
+    further = [w for w in args.words if w.lower().endswith(ENDINGS)]
+    classes = parse_classes([*(w for w in args.words if w not in further), *(read_words(args.file) if args.file else [])])
+    pictures, kinds = find_pictures(args.pictures, *further), [k.strip() for k in args.save.split(',')]
     wrong = [k for k in kinds if k not in KINDS]
     if wrong: raise TclError(f"--save {args.save}: '{wrong[0]}' is no kind of file; there are: {', '.join(KINDS)}")
     given = {k: getattr(args, k) for k in ('blend', 'pamr', 'short', 'crop', 'stride') if getattr(args, k) is not None}
@@ -557,7 +572,7 @@ def _one(segmenter, picture, classes, changes, out, kinds):
 # %% ../nbs/07_segmentation.ipynb #55ba748e
 @command
 def tcl_segment(argv=None):
-    "Label the pixels of a picture, or of all in a folder, with words: `tcl_segment PICTURE_OR_FOLDER word [word ...]`"
+    "Label the pixels of a picture, or of all in a folder, with words: `tcl_segment PICTURE_OR_FOLDER [PICTURE ...] word [word ...]`"
     args = arguments().parse_args(argv)
     pictures, classes, kinds, changes = _request(args)
     segmenter = Segmenter.from_pretrained(args.model, args.clip, device=args.device)
