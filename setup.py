@@ -15,7 +15,7 @@ setuptools.setup(
     long_description=Path('README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     classifiers=['Development Status :: 3 - Alpha', 'Intended Audience :: Science/Research', 'Natural Language :: English',
                  'Topic :: Scientific/Engineering :: Image Processing', *(f'Programming Language :: Python :: 3.{m}' for m in minors)],
-    packages=[lib], package_data={lib: ['py.typed', 'assets/*', 'assets/*/*', 'recipes/*.yaml']}, include_package_data=False,
+    packages=[lib], package_data={lib: ['py.typed', 'assets/*', 'assets/*/*', 'recipes/*.yaml', 'recipes/*/*.yaml']}, include_package_data=False,
     python_requires=f">={cfg['min_python']}", install_requires=cfg['requirements'].split(), extras_require=extras,
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': [f'{lib}={lib}._modidx:d']}, zip_safe=False,
 )

@@ -343,7 +343,7 @@ def _captions(row, longest):
 
 def _picture(image):
     "A picture from bytes or a path"
-    if isinstance(image, Image.Image): return image
+    if isinstance(image, (Image.Image, np.ndarray)): return image # an array is what a backbone made of a picture, see appendix H
     if image is None: raise _Skip('missing picture')
     try:
         data = image if isinstance(image, bytes) else Path(image).read_bytes()

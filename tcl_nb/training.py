@@ -6,13 +6,14 @@
 __all__ = ['Objective', 'pair_noise', 'sum_gradients', 'schedule', 'scaled_rate', 'optimiser', 'set_stage', 'pairs', 'train',
            'Stream', 'Plain', 'Steps', 'Gradients', 'learner', 'Numbers', 'Bar', 'add_row', 'cut_table', 'Table',
            'draw_samples', 'Pictures', 'Judge', 'save_checkpoint', 'load_checkpoint', 'Save', 'Recipe', 'make_recipe',
-           'recipes', 'read_recipe', 'Feed', 'run_recipe', 'tcl_train']
+           'recipes', 'read_recipe', 'Feed', 'run_objective', 'run_recipe', 'tcl_train']
 
 # %% ../nbs/09_training.ipynb #c9302f83
 import csv, difflib, importlib, json, math, platform, signal, sys, textwrap, time, warnings
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
+from typing import ClassVar
 import matplotlib.pyplot as plt, numpy as np, open_clip, torch, torch.distributed as dist, torch.nn as nn, yaml
 from fastcore.basics import patch
 from safetensors.torch import save_file
@@ -59,6 +60,17 @@ class Objective(nn.Module):
     ) -> dict: # Term → scalar, not weighted, and 'total'
         "Rows of numbers for these images and the texts of all ranks, then the joint loss, the same on every rank"
         return self.terms(joined(self.rows(image, text, uniform)))
+
+# %% ../nbs/09_training.ipynb #0ad47da3
+@patch(as_prop=True)
+def scales(self:Objective): # Parameters that each rank has the whole gradient of
+    "The two temperatures"
+    return self.image_scale, self.feature_scale
+
+@patch
+def scalars(self:Objective) -> dict: # Name → number, for the log
+    "Scale and shift of the masks"
+    return dict(w=self.grounder.w.item(), b=self.grounder.b.item())
 
 # %% ../nbs/09_training.ipynb #25e7c7c8
 @patch
@@ -119,7 +131,7 @@ def sum_gradients(
 ) -> None: # Gradients are changed in place; nothing happens in a single process
     "Add up the parts of the gradient that the ranks have, so that each has the joint batch's"
     if (world := ranks()[1]) == 1: return
-    for scale in (objective.image_scale, objective.feature_scale):
+    for scale in objective.scales:
         if scale.grad is not None: scale.grad /= world
     grads = [p.grad for p in objective.parameters() if p.grad is not None]
     flat = torch.cat([g.flatten() for g in grads]); dist.all_reduce(flat)
@@ -239,7 +251,7 @@ class Steps(Plain):
 
     def before_fit(self): self.learn.train_iter = self.first
     def before_batch(self):
-        set_stage(self.model, self.train_iter, self.block_from)
+        if self.block_from: set_stage(self.model, self.train_iter, self.block_from)
         self.learn.opt.set_hyper('lr', self.rate*schedule(self.train_iter, self.steps, **self.shape))
 
 # %% ../nbs/09_training.ipynb #2a43e5ce
@@ -268,7 +280,7 @@ def learner(
     **how, # block_from, and the schedule's warmup, floor, start
 ) -> Learner: # Its fit(1) trains
     "The loop as a fastai Learner"
-    device = objective.image_scale.device
+    device = objective.scales[0].device
     learn = Learner(Stream(data, steps-first, device), objective, loss_func=lambda terms, about: terms['total'], default_cbs=False,
                     cbs=[TrainEvalCallback(), Steps(lr, steps, first, **how), Gradients(), *callbacks])
     learn.opt, learn.logger = _Wrapped(opt=opt or optimiser(objective, lr)), lambda *_: None
@@ -301,10 +313,11 @@ def give_up(self:Numbers, what):
 @patch
 def after_batch(self:Numbers):
     "The rest of the numbers"
-    g, now = self.model.grounder, time.perf_counter()
+    now = time.perf_counter()
     seconds, self.begun = now - self.begun, now # from step to step: reading, too
-    more = dict(lr=self.learn.opt.hypers[0]['lr'], norm=self.norm.item(), w=g.w.item(), b=g.b.item(), pairs_per_second=len(self.xb[0])*ranks()[1]/seconds)
-    if g.w.is_cuda: more['memory_mb'] = torch.cuda.max_memory_allocated(g.w.device)/1e6
+    more = dict(lr=self.learn.opt.hypers[0]['lr'], norm=self.norm.item(), **self.model.scalars(), pairs_per_second=len(self.xb[0])*ranks()[1]/seconds)
+    device = self.norm.device
+    if device.type == 'cuda': more['memory_mb'] = torch.cuda.max_memory_allocated(device)/1e6
     self.learn.numbers = {**self.numbers, **more}
 
 # %% ../nbs/09_training.ipynb #8d9acb8a
@@ -520,6 +533,7 @@ class Save(Plain):
 @dataclass
 class Recipe:
     "All that decides a training run; a recipe file gives what differs"
+    folder:ClassVar[str] = '' # Where such recipes lie, below the package's recipes
     clip:str = 'small' # Tower: 'small', a file, or one of open_clip's ViT names
     pretrained:str|None = None # Its weights: open_clip's tag or a file
     init:str|None = None # Grounder to start from: tcl, small, a file, a folder or a hub name; None: a new one
@@ -581,9 +595,10 @@ def _near(name, known): return ', '.join(difflib.get_close_matches(name, known, 
 def make_recipe(
     values:dict, # Key → value, as YAML gives them
     where:str='the recipe', # For messages
+    kind:type=Recipe, # Recipe, or a dataclass that adds to it
 ) -> Recipe: # Raises TclError that names a wrong key or value
     "A recipe from keys and values"
-    known = {f.name: f for f in fields(Recipe)}
+    known = {f.name: f for f in fields(kind)}
     for k in values:
         if k not in known: raise TclError(f"{where} has no key '{k}'; near it: {_near(str(k), known)}")
     values = {k: _value(known[k], v) for k, v in values.items()}
@@ -593,12 +608,14 @@ def make_recipe(
         if k in values and values[k] not in choices: raise TclError(f"{k}={values[k]} must be one of {', '.join(filter(None, choices))}")
     if wrong := set(values.get('weights') or ()) - set(WEIGHTS): raise TclError(f"weights: there is no term '{min(wrong)}'; there are {', '.join(WEIGHTS)}")
     if wrong := [k for k, v in (values.get('weights') or {}).items() if type(v) not in (int, float)]: raise TclError(f"weights: {wrong[0]}={values['weights'][wrong[0]]!r} must be a number (1.0e-3, not 1e-3, in YAML)")
-    return Recipe(**values)
+    return kind(**values)
 
 # %% ../nbs/09_training.ipynb #ed7129bf
-def recipes() -> dict: # Name → file
+def recipes(
+    kind:type=Recipe, # Recipe, or a dataclass that adds to it
+) -> dict: # Name → file
     "The recipes that come with the package"
-    return {p.stem: p for p in sorted((assets().parent/'recipes').glob('*.yaml'))}
+    return {p.stem: p for p in sorted((assets().parent/'recipes'/kind.folder).glob('*.yaml'))}
 
 def _yaml(text, where):
     try: return yaml.safe_load(text)
@@ -607,20 +624,21 @@ def _yaml(text, where):
 def read_recipe(
     config:str, # Name of a recipe that comes with the package, or a YAML file
     changes=(), # 'key=value', …
+    kind:type=Recipe, # Recipe, or a dataclass that adds to it
 ) -> Recipe: # Raises TclError that names what is wrong
     "A recipe by name or file, with changes"
-    path, where = recipes().get(config, Path(config)), f"the recipe '{config}'"
+    path, where = recipes(kind).get(config, Path(config)), f"the recipe '{config}'"
     try: text = path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as e:
-        raise TclError(f"no recipe is named '{config}' and no such file can be read ({getattr(e, 'strerror', e)}); there are {', '.join(recipes())}") from e
+        raise TclError(f"no recipe is named '{config}' and no such file can be read ({getattr(e, 'strerror', e)}); there are {', '.join(recipes(kind))}") from e
     values = _yaml(text, where) or {}
     if not isinstance(values, dict): raise TclError(f'{where} must be a table of keys and values')
-    make_recipe(values, where)
+    make_recipe(values, where, kind)
     for change in changes:
         key, equals, value = change.partition('=')
         if not equals: raise TclError(f"'{change}' is no change to the recipe; write key=value")
         values[key] = _yaml(value, f"'{change}'")
-    return make_recipe(values, where)
+    return make_recipe(values, where, kind)
 
 # %% ../nbs/09_training.ipynb #76fad956
 def _transform(r, clip):
@@ -662,9 +680,34 @@ def _loggers(r, out):
 
 def _callbacks(r, out, stream):
     "Watching, judging and saving; what writes, on rank 0 only"
-    first = [Bar(), Table(out/'log.csv', r.log_every), Pictures(out/'samples', r.picture_every)] if not ranks()[0] else []
+    first = [Bar(), Table(out/'log.csv', r.log_every)] if not ranks()[0] else []
     judge = [Judge(named_function(r.evaluate), out, r.evaluate_every)] if r.evaluate else []
     return [Numbers(out), *first, *judge, Save(out/'last.safetensors', stream, r.save_every, asdict(r)), *_loggers(r, out)]
+
+# %% ../nbs/09_training.ipynb #77674873
+def run_objective(
+    r:Recipe, # How to train
+    objective:nn.Module, # What to train, on its device: its forward gives terms and their 'total'
+    stream:Pairs, # Where the run's place is kept
+    feed, # Iterable of (image, text, noise, about) from the stream
+    callbacks=(), # More callbacks
+) -> bool: # Whether it was stopped by SIGTERM before its end
+    "Train an objective, or go on with it; writes log.csv and last.safetensors into the recipe's folder"
+    out, world = Path(r.out), ranks()[1]
+    last = out/'last.safetensors'
+    lr = scaled_rate(r.lr, r.batch*world) if r.per_4096 else r.lr
+    opt, more = optimiser(objective, lr, r.decay, r.published_decay), _callbacks(r, out, stream)
+    about = load_checkpoint(last, objective, opt, stream, asdict(r), _FREE, asdict(type(r)())) if last.is_file() else {}
+    learn = learner(objective, feed, r.steps, lr, [*more, *callbacks], opt, about.get('step', 0),
+                    block_from=r.block_from, warmup=r.warmup, floor=r.floor, start=r.start)
+    if hasattr(learn, 'judge'): learn.judge.best = about.get('best')
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'a text has') # long captions are cut off
+        try:
+            if about.get('step') != r.steps: learn.fit(1)
+        finally:
+            if hasattr(learn, 'bar') and hasattr(learn.bar, 'line'): learn.bar.line.close() # so that an error gets a line of its own
+    return getattr(learn, 'stopped', False)
 
 # %% ../nbs/09_training.ipynb #b4930df8
 _FREE = 'out', 'device', 'workers', 'log_every', 'save_every', 'picture_every', 'evaluate', 'evaluate_every', 'logger'
@@ -682,24 +725,15 @@ def run_recipe(
     callbacks=(), # More callbacks
 ) -> tuple: # (the trained Objective, True if it was stopped by SIGTERM before its end)
     "Train a recipe, or go on with it; writes log.csv, samples, last.safetensors and at the end grounder.safetensors"
-    device, out = join_processes(r.device), Path(r.out); rank, world = ranks()
-    check_folder(out); last = out/'last.safetensors'
-    objective = _objective(r, device); clip = objective.frozen[0]
+    device, out = join_processes(r.device), Path(r.out)
+    rank, world = ranks()
+    check_folder(out)
+    objective = _objective(r, device)
+    clip = objective.frozen[0]
     table = CaptionTable.load(r.table, clip) if r.table else None
     stream = Pairs(r.sources, _transform(r, clip), r.batch, r.seed, rank, world, r.workers, r.shuffle, table=table)
-    lr = scaled_rate(r.lr, r.batch*world) if r.per_4096 else r.lr
-    opt, more = optimiser(objective, lr, r.decay, r.published_decay), _callbacks(r, out, stream)
-    about = load_checkpoint(last, objective, opt, stream, asdict(r), _FREE, asdict(Recipe())) if last.is_file() else {}
-    learn = learner(objective, Feed(stream, clip, r.seed), r.steps, lr, [*more, *callbacks], opt, about.get('step', 0),
-                    block_from=r.block_from, warmup=r.warmup, floor=r.floor, start=r.start)
-    if hasattr(learn, 'judge'): learn.judge.best = about.get('best')
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'a text has') # long captions are cut off
-        try:
-            if about.get('step') != r.steps: learn.fit(1)
-        finally:
-            if hasattr(learn, 'bar') and hasattr(learn.bar, 'line'): learn.bar.line.close() # so that an error gets a line of its own
-    stopped = getattr(learn, 'stopped', False)
+    pictures = [] if rank else [Pictures(out/'samples', r.picture_every)]
+    stopped = run_objective(r, objective, stream, Feed(stream, clip, r.seed), [*pictures, *callbacks])
     if not stopped and not rank: save_grounder(objective.grounder, out/'grounder.safetensors')
     return objective, stopped
 
