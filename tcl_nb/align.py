@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
 from .core import Arguments, TclError, check_folder, command, writing
-from .clip import PHOTO_TEMPLATES, FrozenCLIP, run_trunk
+from .clip import PHOTO_TEMPLATES, FrozenCLIP, resize_positions, run_trunk
 from .losses import joined, join_processes, ranks, symmetric_cross_entropy, temperature
 from .masking import unit
 from .pairs import CaptionTable, Pairs, Source, clean_caption, embed_captions, open_source, plain_transform
@@ -171,13 +171,22 @@ def forward(self:Alignment,
     "The contrastive loss over the pictures and captions of all ranks, and the names' term"
     cells = np.random.default_rng([self.seed, int(number[0])]).permutation(maps.shape[1])[:self.keep]
     cells = torch.from_numpy(cells).to(maps.device)
-    maps, positions = maps[:, cells], self.visual.positional_embedding
+    positions = self.positions(maps.shape[1])
+    maps = maps[:, cells]
     patches = self.visual.conv1.embed(maps)
     trunk = run_trunk(self.visual, patches, torch.cat([positions[:1], positions[1:][cells]]))
     v, t = joined(unit(self.image_embedding(trunk))), joined(unit(text))
     terms = dict(captions=symmetric_cross_entropy(temperature(self.scale)*v @ t.T))
     if self.names: terms['names'] = self.agreement(maps, trunk)
     return {**terms, 'total': terms['captions'] + self.names*terms.get('names', 0.)}
+
+@patch
+def positions(self:Alignment,
+    cells:int, # Of a square map
+) -> torch.Tensor: # [1+L,D]
+    "The positional embedding for maps of that size"
+    side = math.isqrt(cells)
+    return resize_positions(self.visual.positional_embedding, (side, side))
 
 @patch
 def agreement(self:Alignment,
@@ -263,7 +272,7 @@ def recall(
     made = []
     for start in range(0, len(maps), 64):
         part = torch.stack([as_numbers(m) for m in maps[start:start+64]])
-        trunk = run_trunk(objective.visual, objective.visual.conv1.embed(part), objective.visual.positional_embedding)
+        trunk = run_trunk(objective.visual, objective.visual.conv1.embed(part), objective.positions(part.shape[1]))
         made.append(unit(objective.image_embedding(trunk)))
     likeness = unit(text) @ torch.cat(made).T
     place = (likeness > likeness.gather(1, owner[:, None])).sum(1)

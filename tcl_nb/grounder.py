@@ -18,7 +18,7 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 from tqdm import tqdm
 from . import __version__
 from .core import TclError, assets, writing
-from .clip import TCL_TEMPLATES, FrozenCLIP, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
+from .clip import EMBEDDED, TCL_TEMPLATES, FrozenCLIP, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
 
 # %% ../nbs/03_grounder.ipynb #83ce8ec1
 class ChannelNorm(nn.LayerNorm):
@@ -297,12 +297,12 @@ _WEIGHTS = 'model.safetensors' # In a folder and on the hub
 def _find(name, **hub):
     "The file that a name stands for; `hub`: arguments of `hf_hub_download`"
     path = Path(name)
-    if name == 'small': return assets()/'small_grounder.safetensors'
+    if name in EMBEDDED: return assets()/f"{name.removesuffix('-minilm')}_grounder.safetensors"
     if name == 'tcl': return published_checkpoint()
     if path.is_dir() and name != '': return path/_WEIGHTS
     if path.is_file() or path.suffix in ('.safetensors', *_PICKLES): return path
     if re.fullmatch(r'[\w.-]+/[\w.-]+', str(name)): return _from_hub(str(name), **hub)
-    raise TclError(f"no grounder is named '{name}'; give small, tcl, a file (.safetensors, .pth), a folder, or USER/NAME on the Hugging Face hub")
+    raise TclError(f"no grounder is named '{name}'; give small, photo, tcl, a file (.safetensors, .pth), a folder, or USER/NAME on the Hugging Face hub")
 
 # %% ../nbs/03_grounder.ipynb #81b738cc
 def _from_hub(name, force_download=False, **hub):
@@ -336,17 +336,20 @@ def _misfit(weights, wanted):
         if keys: return f"{what} {', '.join(sorted(keys)[:3])}" + (f' and {len(keys)-3} more' if len(keys) > 3 else '')
     return next((f'its {k} is {list(weights[k].shape)}, here {list(v.shape)}' for k, v in wanted.items() if weights[k].shape != v.shape), '')
 
+def _family(name): # one picture tower, whatever its activation is called and whatever reads the words
+    return name.removesuffix('-quickgelu').removesuffix('-minilm')
+
 def _other_tower(known, clip):
     "The tower that a file names, if it is surely another than this one, or ''"
     names = (known.get('clip'), known.get('pretrained')), (clip.name, clip.pretrained)
     for theirs, ours in zip(*names):
         if not theirs or not ours or Path(theirs).is_file() or Path(ours).is_file(): continue
-        if theirs.removesuffix('-quickgelu') != ours.removesuffix('-quickgelu'): return f"it was trained with {'/'.join(n for n in names[0] if n)}"
+        if _family(theirs) != _family(ours): return f"it was trained with {'/'.join(n for n in names[0] if n)}"
     return ''
 
 # %% ../nbs/03_grounder.ipynb #5d8a542d
 def load_grounder(
-    name, # 'small', 'tcl' (the published one, fetched once), a file of save_grounder, a published .pth, a folder of save_pretrained, or 'user/name' on the hub
+    name, # 'small', 'photo', 'tcl' (the published one, fetched once), a file of save_grounder, a published .pth, a folder of save_pretrained, or 'user/name' on the hub
     clip:FrozenCLIP, # The tower that it was trained with; see tower_for
     **hub, # For a name on the hub, arguments of huggingface_hub.hf_hub_download such as revision and token
 ) -> Grounder: # In eval mode
@@ -374,7 +377,7 @@ def tower_for(
     **hub, # As in load_grounder
 ) -> FrozenCLIP: # On the CPU, frozen
     "The frozen tower that a grounder was trained with; raises `TclError` that names a file which doesn't say"
-    if name == 'small': return load_clip('small', pretrained)
+    if name in EMBEDDED: return load_clip(name, pretrained)
     if name == 'tcl': return load_clip(_TOWER[0], pretrained or _TOWER[1])
     path = _find(name, **hub); weights, known = _open(path)
     clip, pretrained = known.get('clip'), pretrained or known.get('pretrained')
