@@ -230,6 +230,7 @@ def fit_static(
     sentence:nn.Module, # The sentence encoder
     rank:int, # Numbers for each piece
     texts:list, # Texts to agree on, beside the vocabulary's own words
+    wanted:torch.Tensor, # [N,C] what the encoder says of them
     steps:int=1500, # Steps of 1,024 texts
     lr:float=2e-3, # Highest learning rate
     seed:int=0,
@@ -244,9 +245,10 @@ def fit_static(
         table.table.weight.copy_((alone - centre) @ directions[:rank].T)
         table.out.weight.copy_(directions[:rank].T)
         table.out.bias.copy_(centre)
-    whole = [w for w in words if w.isalpha()]
-    texts = [*texts, *whole, *(PHOTO_TEMPLATES[0].format(w) for w in whole)]
-    wanted = encode_all(sentence, texts)
+    whole = [i for i, w in enumerate(words) if w.isalpha()]
+    named = [PHOTO_TEMPLATES[0].format(words[i]) for i in whole]
+    texts = [*texts, *(words[i] for i in whole), *named]
+    wanted = torch.cat([unit(wanted), alone[whole], encode_all(sentence, named)])
     opt = torch.optim.Adam(table.parameters(), lr=lr)
     generator = torch.Generator().manual_seed(seed)
     for step in tqdm(range(steps), unit=' steps', desc='table'):
@@ -345,7 +347,8 @@ def finish(r, tower, clip, objective, source, table):
         text, owner, captions = _owners(held, held_table)
         scores = recall(objective, held, text, owner)
     if r.static:
-        static = fit_static(tower.text, r.static, _owners(source, table)[2])
+        known, _, told = _owners(source, table)
+        static = fit_static(tower.text, r.static, told, known)
         if r.validation:
             given = encode_all(static, captions)
             scores['static_cosine'] = round((given*unit(text)).sum(1).mean().item(), 4)

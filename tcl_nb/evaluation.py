@@ -6,7 +6,7 @@
 __all__ = ['TEMPLATES', 'PROTOCOLS', 'confusion', 'iou', 'mean_iou', 'class_labels', 'best_and_score', 'label', 'find_threshold',
            'evaluate', 'Protocol', 'vocabulary', 'contenders', 'Windows', 'Labeller', 'Tally', 'ahead', 'chunked',
            'count', 'threshold_curve', 'fitted', 'weights_hash', 'Result', 'load_system', 'Evaluation', 'tables',
-           'draw_classes', 'draw_confusion', 'draw_pictures', 'arguments', 'evaluate_all', 'tcl_eval',
+           'draw_classes', 'draw_confusion', 'draw_pictures', 'arguments', 'usual_protocol', 'evaluate_all', 'tcl_eval',
            'small_world_score', 'published_validation']
 
 # %% ../nbs/10_evaluation.ipynb #7c899a92
@@ -22,14 +22,15 @@ from tqdm.auto import tqdm
 from . import __version__
 from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, check_folder, command, cut_padding, fit_size,
     named_function, normalise, overlay, pad_to_patch, resize, strips, writing)
-from .clip import FrozenCLIP, IMAGENET_TEMPLATES, SINGLE_TEMPLATE, SMALL_TEMPLATES, TCL_TEMPLATES, TextTable, WordTokenizer
+from .clip import FrozenCLIP, IMAGENET_TEMPLATES, PHOTO_TEMPLATES, SINGLE_TEMPLATE, SMALL_TEMPLATES, TCL_TEMPLATES, TextTable, WordTokenizer
+from .towers import Stem
 from .smallworld import SmallWorld, Split
 from .benchmarks import BENCHMARKS, Benchmark, benchmark, folder_benchmark
 from .grounder import load_grounder, tower_for
 from .losses import join_processes, ranks
 from .masking import similarity
 from .pamr import pamr
-from .segmentation import DenseSystem, Settings, averaged, best_device, maskclip_system, read_words, refiner, tcl_system, windows
+from .segmentation import PHOTO_SETTINGS, DenseSystem, Settings, averaged, best_device, maskclip_system, read_words, refiner, tcl_system, windows
 
 # %% ../nbs/10_evaluation.ipynb #ab74f752
 def confusion(
@@ -116,7 +117,7 @@ def evaluate(
     return mean_iou(confusion(predicted, truth, len(split.names) + split.background))
 
 # %% ../nbs/10_evaluation.ipynb #28ba6b33
-TEMPLATES = dict(tcl=TCL_TEMPLATES, imagenet=IMAGENET_TEMPLATES, single=(SINGLE_TEMPLATE,), small=SMALL_TEMPLATES)
+TEMPLATES = dict(tcl=TCL_TEMPLATES, imagenet=IMAGENET_TEMPLATES, single=(SINGLE_TEMPLATE,), small=SMALL_TEMPLATES, photo=PHOTO_TEMPLATES)
 
 @dataclass(frozen=True)
 class Protocol(Settings):
@@ -186,6 +187,8 @@ PROTOCOLS = {p.name: p for p in (
     Protocol(name='small-tcl', **_SMALL),
     replace(_SCLIP, name='small-sclip', mean=IMAGENET_MEAN, std=IMAGENET_STD, only={}, **_SMALL),
 )} #: The protocols by name
+PROTOCOLS['photo'] = Protocol(name='photo', mean=(.5, .5, .5), std=(.5, .5, .5), templates='photo', **{k: getattr(PHOTO_SETTINGS, k)
+    for k in ('short', 'crop', 'blend', 'pamr', 'background')})
 
 # %% ../nbs/10_evaluation.ipynb #9e70c37a
 def vocabulary(
@@ -772,11 +775,11 @@ def arguments():
     ap.add_argument('--images', metavar='DIR', help="pictures of one's own, with --labels (PNGs of the same names) and --classes")
     ap.add_argument('--labels', metavar='DIR', help='their labels')
     ap.add_argument('--classes', metavar='FILE', help="names in label order, one a line: 'cat' or 'person=man,woman'; 'background' first makes label 0 background")
-    ap.add_argument('--weights', nargs='+', default=['tcl'], metavar='NAME', help="'tcl' (published, fetched once; default), 'small', files or folders with grounders of one tower, or hub ids; of several, tables show mean and spread")
+    ap.add_argument('--weights', nargs='+', default=['tcl'], metavar='NAME', help="'tcl' (published, fetched once; default), 'small', 'photo', files or folders with grounders of one tower, or hub ids; of several, tables show mean and spread")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the grounder was trained with)")
     ap.add_argument('--system', nargs='+', default=['tcl'], metavar='NAME', help="tcl (default), maskclip, sclip, …, or module:function, a function of the tower")
     ap.add_argument('--groupvit', default='nvidia/groupvit-gcc-yfcc', help='where --system groupvit comes from: a hub id or a folder (default: %(default)s)')
-    ap.add_argument('--protocol', help=f"{', '.join(PROTOCOLS)} (default: tcl, for the small world's tower small-tcl)")
+    ap.add_argument('--protocol', help=f"{', '.join(PROTOCOLS)} (default: tcl; small-tcl or photo for the towers of these names)")
     ap.add_argument('--set', nargs='+', default=[], metavar='FIELD=VALUE', help='change the protocol, as in short=336 pamr=false')
     ap.add_argument('--show', action='store_true', help='print the protocol and evaluate nothing')
     ap.add_argument('--split', default='val', help='val (default) or train')
@@ -802,9 +805,9 @@ def _changes(given):
         if isinstance(out[key], list): out[key] = tuple(out[key])
     return out
 
-def _protocol(args, small):
-    "The protocol that the options ask for"
-    name = args.protocol or ('small-tcl' if small else 'tcl')
+def _protocol(args, usual):
+    "The protocol that the options ask for, or else the usual one"
+    name = args.protocol or usual
     if name not in PROTOCOLS: raise TclError(f"no protocol '{name}'; there are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name].changed(**{**_changes(args.set), 'batch': args.batch})
 
@@ -822,8 +825,8 @@ def _checked(args):
     if not (args.benchmark or args.images or args.show): raise TclError('give --benchmark, one or more of ' + ', '.join(BENCHMARKS) + '; or --images, --labels and --classes')
     for name in ('chunk', 'batch', 'limit'):
         if getattr(args, name) is not None and getattr(args, name) < 1: raise TclError(f'--{name} {getattr(args, name)}: must be 1 or more')
-    small = args.weights[0] == 'small'
-    protocol = _protocol(args, small)
+    usual = {'small': 'small-tcl', 'photo': 'photo', 'photo-minilm': 'photo'}
+    protocol = _protocol(args, usual.get(args.weights[0], 'tcl'))
     _opened(args, protocol); check_folder(args.out)
     return protocol
 
@@ -878,6 +881,14 @@ def _all_results(folder):
         except TclError: pass # another json file
     return found
 
+# %% ../nbs/10_evaluation.ipynb #9c7895e1
+def usual_protocol(
+    clip:FrozenCLIP, # A tower
+) -> str: # A name of PROTOCOLS
+    "The protocol that a tower is evaluated under unless another is asked for"
+    if isinstance(clip.tokenizer, WordTokenizer): return 'small-tcl'
+    return 'photo' if isinstance(clip.visual.conv1, Stem) else 'tcl'
+
 # %% ../nbs/10_evaluation.ipynb #39f3ca1a
 def _device(name):
     "The device of this process, alone or one of several"
@@ -888,7 +899,7 @@ def evaluate_all(args, protocol) -> list: # Results, in the order they were aske
     "What `tcl_eval` was asked for"
     device = _device(args.device)
     clip = None if args.system == ['groupvit'] else tower_for(args.weights[0], args.clip).to(device)
-    if args.protocol is None and clip and isinstance(clip.tokenizer, WordTokenizer): protocol = _protocol(args, True)
+    if args.protocol is None and clip: protocol = _protocol(args, usual_protocol(clip))
     opened = _opened(args, protocol)
     for classes in opened: clip and clip.class_embedding(classes.names[:1]) # a tower that doesn't know the words stops here
     tasks, results, known = [], [], {} # known: tables of text embeddings, so that no text is embedded twice
