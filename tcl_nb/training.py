@@ -527,7 +527,7 @@ class Save(Plain):
         if stop and step != self.learn.steps.steps: self.learn.stopped = True; raise CancelFitException
 
     def after_fit(self):
-        if self.before: signal.signal(signal.SIGTERM, self.before)
+        if self.before is not None: signal.signal(signal.SIGTERM, self.before)
 
 # %% ../nbs/09_training.ipynb #088ee1d3
 @dataclass
