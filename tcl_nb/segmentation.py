@@ -171,7 +171,7 @@ class Settings:
 
 # %% ../nbs/07_segmentation.ipynb #452e1948
 SMALL_SETTINGS = Settings(short=64, long=512, crop=64, stride=32, dilations=(1, 2, 4, 8), blend=0., background=.3)
-PHOTO_SETTINGS = Settings(short=320, long=2048, crop=0, blend=0., background=.3)
+PHOTO_SETTINGS = Settings(short=320, long=2048, crop=0, blend=0., background=.15)
 
 def settings_for(
     clip:FrozenCLIP, # A tower
@@ -423,6 +423,7 @@ def class_scores(self:Segmenter,
     text = self.table.rows([word for words in groups for word in words]).to(self.device) # computed once, then kept
     with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
         maps = self.system(settings)(read, text)[0].float()
+    maps = maps*text.any(1)[:, None, None] # a word that the text side doesn't know has zeros for an embedding, and no mask
     return torch.stack([part.amax(0) for part in maps.split([len(words) for words in groups])])
 
 # %% ../nbs/07_segmentation.ipynb #3a1ebc09
