@@ -233,7 +233,7 @@ class GroupViT(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode=True): return super().train(False)
-    class_embedding = FrozenCLIP.class_embedding
+    class_embedding, knows = FrozenCLIP.class_embedding, FrozenCLIP.knows
     @property
     def patch(self): return self.model.config.vision_config.patch_size
     @property
