@@ -2,6 +2,7 @@
 import importlib, pkgutil, tempfile
 from pathlib import Path
 import torch
+from PIL import Image
 import tcl_nb
 
 def main():
@@ -9,9 +10,14 @@ def main():
     for m in modules: importlib.import_module(f'tcl_nb.{m}')
     from fastai.learner import Learner # the newest fastai lives beside this package
     from tcl_nb.demo import tcl_demo
+    from tcl_nb.segmentation import tcl_segment
     with tempfile.TemporaryDirectory() as folder:
         tcl_demo(['--steps', '2', '--batch', '4', '--scenes', '10', '--out', folder])
         assert (Path(folder)/'tcl_demo.png').stat().st_size > 10_000
-    print(f'{len(modules)} modules, demo runs, fastai {importlib.import_module("fastai").__version__}, torch {torch.__version__}')
+        photo = Path(folder)/'photo.png'
+        Image.radial_gradient('L').convert('RGB').save(photo)
+        tcl_segment([str(photo), 'moon', 'sky', '--model', 'photo', '--out', folder])
+        assert (Path(folder)/'photo_labels.png').is_file()
+    print(f'{len(modules)} modules, demo runs, photo labels, fastai {importlib.import_module("fastai").__version__}, torch {torch.__version__}')
 
 if __name__ == '__main__': main()
