@@ -236,10 +236,11 @@ def _index(self:Segmentation, name):
     return self.names.index(name)
 
 @patch
-def shares(self:Segmentation) -> dict: # Name → share of the photo's pixels in 0..1; 'background' first
+def shares(self:Segmentation) -> dict: # Name → share of the photo's pixels in 0..1; 'background' first ('everything else', if a class has that name)
     "How much of the photo each label covers"
     count = torch.bincount(self._labels.flatten(), minlength=len(self.names)+1)
-    return dict(zip(('background', *self.names), (count/count.sum()).tolist()))
+    rest = 'everything else' if 'background' in self.names else 'background'
+    return dict(zip((rest, *self.names), (count/count.sum()).tolist()))
 
 # %% ../nbs/07_segmentation.ipynb #adb5823d
 @patch
@@ -288,7 +289,7 @@ def save_npz(self:Segmentation,
 def _annotation(self:Segmentation, i):
     "COCO's annotation of class i"
     rle = coco.encode(np.asfortranarray((self._labels == i).cpu().numpy(), np.uint8))
-    return dict(id=i, image_id=1, category_id=i, iscrowd=1, area=int(coco.area(rle)), bbox=coco.toBbox(rle).tolist(),
+    return dict(id=i, image_id=1, category_id=i, iscrowd=0, area=int(coco.area(rle)), bbox=coco.toBbox(rle).tolist(),
                 segmentation=dict(size=list(self.size), counts=rle['counts'].decode()))
 
 @patch
@@ -298,7 +299,7 @@ def save_coco(self:Segmentation,
 ) -> None:
     "Write COCO's json: a category for each name, a run-length coded mask for each that is there"
     out = dict(info=dict(description=f'tcl_nb {__version__}', settings=self.settings),
-               images=[dict(id=1, file_name=self.file_name if file_name is None else file_name, height=self.size[0], width=self.size[1])],
+               images=[dict(id=1, file_name=(self.file_name if file_name is None else file_name) or 'picture', height=self.size[0], width=self.size[1])],
                categories=[dict(id=i, name=n, supercategory='') for i, n in enumerate(self.names, 1)],
                annotations=[self._annotation(i) for i in self._labels.unique().tolist() if i])
     with writing(path) as aside: aside.write_text(json.dumps(out))
@@ -334,6 +335,12 @@ def made_with(
     except Exception: return None # missing, cut, or a stranger's
 
 # %% ../nbs/07_segmentation.ipynb #35b12652
+def _check_names(names):
+    "`TclError` for names that are one word to CLIP"
+    lower = [name.strip().lower() for name in names]
+    for i, name in enumerate(lower):
+        if name in lower[:i]: raise TclError(f"'{names[i]}' is given twice: capitals make no difference to CLIP")
+
 def read_classes(
     classes, # A word, a list of words, or {name: [words]}
 ) -> dict: # Name → tuple of words
@@ -346,6 +353,7 @@ def read_classes(
         classes = {c: c for c in classes}
     classes = {name: tuple(words) if isinstance(words, (list, tuple)) else (words,) for name, words in classes.items()}
     if not classes: raise TclError('no words: give at least one, such as cat')
+    _check_names([name for name in classes if isinstance(name, str)])
     for name, words in classes.items():
         strange = [w for w in (name, *words) if not isinstance(w, str)]
         if strange: raise TclError(f"class '{name}': {strange[0]!r} is not a word")
@@ -437,7 +445,7 @@ def segment(self:Segmenter,
     classes, settings = read_classes(classes), self.changed(**changes)
     image, background = to_tensor(picture), settings.threshold
     groups = [*classes.values()]
-    if isinstance(background, (tuple, list)): groups.append(read_classes({'background': background})['background'])
+    if isinstance(background, (tuple, list)): groups.append(read_classes({'words of the background': background})['words of the background'])
     scores = self.class_scores(image, groups, settings)
     if len(groups) > len(classes): background = scores[-1]
     return Segmentation(image, tuple(classes), scores[:len(classes)], background, self.note(classes, settings), Path(picture).name if isinstance(picture, (str, Path)) else '')
@@ -496,7 +504,7 @@ def parse_classes(
 
 # %% ../nbs/07_segmentation.ipynb #2114cc4a
 #: Endings of the files that are taken from a folder
-ENDINGS = '.jpg', '.jpeg', '.png', '.gif', '.webp', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.tga', '.jp2', '.avif'
+ENDINGS = '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.webp', '.tif', '.tiff', '.bmp', '.ppm', '.pgm', '.tga', '.jp2', '.avif'
 
 def _named(path):
     "A picture or folder, or what a pattern such as *.jpg stands for"
@@ -555,7 +563,7 @@ def _background(text):
 
 def _request(args):
     "Options, checked → (pictures, classes, kinds, changes to the settings)"
-    further = [w for w in args.words if w.lower().endswith(ENDINGS)]
+    further = [w for w in args.words if w.lower().endswith(ENDINGS) or os.path.exists(w)] # what is on disk is no word
     classes = parse_classes([*(w for w in args.words if w not in further), *(read_words(args.file) if args.file else [])])
     pictures, kinds = find_pictures(args.pictures, *further), [k.strip() for k in args.save.split(',')]
     wrong = [k for k in kinds if k not in KINDS]
