@@ -621,6 +621,14 @@ def _yaml(text, where):
     try: return yaml.safe_load(text)
     except yaml.YAMLError as e: raise TclError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
 
+def _typed(kind, key, text, where):
+    "What follows key= on the command line: a text as it was typed, anything else (and what is in quotes) as YAML"
+    field = kind.__dataclass_fields__.get(key)
+    kinds = _kinds(field) if key in kind.__dataclass_fields__ else ()
+    starts = ('"', "'") + ('[',)*(list in kinds) + ('{',)*(dict in kinds)
+    empty = text in ('', 'null', '~') and (text == '' or type(None) in kinds)
+    return text if str in kinds and not empty and not text.startswith(starts) else _yaml(text, where)
+
 def read_recipe(
     config:str, # Name of a recipe that comes with the package, or a YAML file
     changes=(), # 'key=value', …
@@ -637,7 +645,7 @@ def read_recipe(
     for change in changes:
         key, equals, value = change.partition('=')
         if not equals: raise TclError(f"'{change}' is no change to the recipe; write key=value")
-        values[key] = _yaml(value, f"'{change}'")
+        values[key] = _typed(kind, key, value, f"'{change}'")
     return make_recipe(values, where, kind)
 
 # %% ../nbs/09_training.ipynb #76fad956
