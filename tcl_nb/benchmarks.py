@@ -17,7 +17,7 @@ import numpy as np, torch
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as rle
 from tqdm.auto import tqdm
-from .core import Arguments, TclError, assets, command, palette, to_tensor, writing
+from .core import Arguments, TclError, assets, command, palette, to_mode, to_tensor, writing
 from .smallworld import PICTURES, STUFF, SmallWorld
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #330e9679
@@ -92,8 +92,7 @@ def _entry(key):
 
 def _colours(n, background):
     "[n, one more with background, 3] colours that tell n names apart; black is the background's"
-    names = np.delete(palette(n + 1), 7, 0) if n > 7 else palette(n)
-    return np.concatenate([np.zeros((int(background), 3), np.uint8), names])
+    return np.concatenate([np.zeros((int(background), 3), np.uint8), palette(n)])
 
 def _published(key, kind):
     "The published lists of words of a benchmark in label order, the background's included"
@@ -151,7 +150,8 @@ def _read_pair(pair):
     picture, labels = pair
     image, numbers = to_tensor(str(picture)), read_labels(labels)
     if image.shape[1:] != numbers.shape:
-        with Image.open(picture) as stored: image = to_tensor(stored) if stored.size == numbers.shape[::-1] else image
+        with Image.open(picture) as stored: # as it is stored, not upright
+            if stored.size == numbers.shape[::-1]: image = to_tensor(np.array(to_mode(stored)))
     if image.shape[1:] != numbers.shape: raise TclError(f"'{labels}' has {_size(numbers)}, but its picture '{picture}' has {_size(image)}")
     return image, numbers, labels
 
