@@ -17,11 +17,11 @@ from fastcore.basics import patch
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
 from .core import Arguments, TclError, check_folder, command, writing
-from .clip import PHOTO_TEMPLATES, FrozenCLIP, resize_positions, run_trunk
+from .clip import PHOTO_TEMPLATES, FrozenCLIP, load_clip, resize_positions, run_trunk
 from .losses import joined, join_processes, ranks, symmetric_cross_entropy, temperature
 from .masking import unit
 from .pairs import CaptionTable, Pairs, Source, clean_caption, embed_captions, open_source, plain_transform
-from .towers import SentenceText, StaticText, Tower, build_tower, create_backbone, read_backbone, save_tower
+from .towers import SentenceText, StaticText, Tower, build_tower, create_backbone, folded_weights, read_backbone, save_tower
 from .training import Recipe, read_recipe, recipes, run_objective
 
 # %% ../nbs/appendix/H_align.ipynb #9ff94c45
@@ -30,14 +30,14 @@ class AlignRecipe(Recipe):
     "All that decides how a tower is aligned; a recipe file gives what differs"
     folder:ClassVar[str] = 'align' # Where such recipes lie, below the package's recipes
     backbone:str = 'tf_efficientnet_lite0' # One of timm's models
-    backbone_weights:str|None = None # File of its weights; None: random ones
+    backbone_weights:str|None = None # File of its weights, or a tower that lends them: 'photo' or a file; None: random ones
     stride:int = 16 # Pixels of a cell of its map
     width:int = 256 # Numbers for a token
     layers:int = 1 # Blocks, the last one included
     heads:int = 4 # Attention heads
     pool:str = 'patches' # What the picture's embedding is made of: patches or token
     keep:int = 49 # Cells of a map that a training step looks at
-    sentence:str = 'minilm' # Sentence encoder: minilm, a folder, or a model of the hub
+    sentence:str = 'minilm' # Text side: minilm, a folder or a model of the hub, or a tower that lends its own: 'photo' or a file
     static:int = 0 # Numbers for each word piece of a static table that takes the encoder's place in the file; 0: none
     names:float = 0. # Weight of the term that teaches the backbone's own class names
     maps:str = 'maps' # Folder where the backbone's maps and the captions' embeddings are kept
@@ -47,12 +47,11 @@ class AlignRecipe(Recipe):
 
 def tower_config(
     r:AlignRecipe,
-    channels:int, # C, the sentence encoder's
+    text:nn.Module, # A text plug
 ) -> dict: # As build_tower takes it
     "A tower's configuration from a recipe"
     keys = 'backbone', 'stride', 'width', 'layers', 'heads', 'pool'
-    text = dict(kind='sentence', name=r.sentence)
-    return dict(channels=channels, text=text, **{k: getattr(r, k) for k in keys})
+    return dict(channels=text.channels, text=text.config, **{k: getattr(r, k) for k in keys})
 
 # %% ../nbs/appendix/H_align.ipynb #b75a7489
 def distinct(
@@ -303,17 +302,25 @@ def _owners(source, table):
     return table.rows(keys, captions), torch.tensor(owner), list(captions)
 
 # %% ../nbs/appendix/H_align.ipynb #463d919f
+def _text(r):
+    "The text side that a recipe names"
+    if r.sentence != 'photo' and not str(r.sentence).endswith('.safetensors'): return SentenceText(r.sentence)
+    if r.static: raise TclError(f"static={r.static}: the text side of '{r.sentence}' stands in for an encoder already; give static=0")
+    return load_clip(r.sentence).model.text
+
 def _tower(r):
     "(tower, FrozenCLIP around it) as a recipe wants them"
     torch.manual_seed(r.seed)
-    text = SentenceText(r.sentence)
-    tower = build_tower(tower_config(r, text.channels), weights=r.backbone_weights, text=text)
+    text = _text(r)
+    tower = build_tower(tower_config(r, text), weights=r.backbone_weights, text=text)
     colours = tower.visual.conv1.backbone.pretrained_cfg
     return tower, FrozenCLIP(tower, text.tokenizer, r.backbone, PHOTO_TEMPLATES, colours['mean'], colours['std'])
 
 def _objective(r, tower, clip):
     "What is trained"
     if not r.names: return Alignment(tower, r.backbone, r.keep, seed=r.seed)
+    if r.backbone_weights and folded_weights(r.backbone_weights):
+        raise TclError(f"names={r.names}: the tower '{r.backbone_weights}' has no classifier any more; give names=0, or the backbone's own file")
     whole = create_backbone(r.backbone, r.stride, classifier=True)
     if r.backbone_weights: read_backbone(whole, r.backbone_weights)
     classifier = whole.get_classifier()
