@@ -17,8 +17,8 @@ import numpy as np, torch
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as rle
 from tqdm.auto import tqdm
-from .core import Arguments, TclError, assets, command, palette, to_mode, to_tensor, writing
-from .smallworld import PICTURES, STUFF, SmallWorld
+from .core import Arguments, TclError, assets, command, left_out, palette, picture_endings, picture_files, to_mode, to_tensor, writing
+from .smallworld import STUFF, SmallWorld
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #330e9679
 @lru_cache
@@ -537,11 +537,12 @@ def _stems(folder, endings):
     "{relative name without ending: file} of a folder; raises `TclError` for none, and for two files of one name"
     if not Path(folder).is_dir(): raise TclError(f"no folder '{folder}'")
     found = {}
-    for path in sorted(p for p in Path(folder).rglob('*') if p.suffix.lower() in endings and p.name[0] != '.'):
+    paths, rest = picture_files(folder, endings)
+    for path in paths:
         stem = path.relative_to(folder).with_suffix('').as_posix()
         if stem in found: raise TclError(f"'{found[stem]}' and '{path}' have one name; labels could belong to either")
         found[stem] = path
-    if not found: raise TclError(f"no file in '{folder}' that ends in {', '.join(endings)}")
+    if not found: raise TclError(f"no file in '{folder}' that ends in {', '.join(endings)}" + f'; {left_out(rest)}'*bool(rest))
     return found
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #233f8fb7
@@ -554,7 +555,7 @@ def folder_benchmark(
     title:str=None, # What tables call it; the name of 'images' when None
 ) -> Benchmark:
     "A benchmark from any folder of pictures and label PNGs; raises `TclError` naming what is missing"
-    endings = [e for e in PICTURES if Path(images) != Path(labels) or e != '.png']
+    endings = [e for e in picture_endings() if Path(images) != Path(labels) or e != '.png']
     pictures, marked, given = _stems(images, endings), _stems(labels, ['.png']), _given(classes, background)
     if len(given) > 255: raise TclError(f'{len(given)} classes are too many: labels go up to 254, and 255 is what is ignored')
     lost = [pictures[k] for k in pictures if k not in marked]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PHOTOGRAPHS', 'bare_system', 'Reading', 'page_size', 'View', 'edges', 'paint', 'centres', 'numbered', 'encoded',
-           'heat', 'Stage', 'small_scenes', 'photographs', 'sample_pictures', 'compared', 'split_words', 'Explorer',
-           'arguments', 'write_page', 'check_port', 'need', 'serve', 'tcl_explore']
+           'heat', 'Stage', 'small_scenes', 'photographs', 'sample_pictures', 'compared', 'Explorer', 'arguments',
+           'write_page', 'check_port', 'need', 'serve', 'tcl_explore']
 
 # %% ../nbs/13_explorer.ipynb #8cb79735
 import errno, html, importlib.util, io, json, re, secrets, socket, tempfile, threading, webbrowser
@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .core import Arguments, TclError, check_folder, command, cut_padding, fit_size, normalise, pad_to_patch, palette, read_picture, resize, strips, to_tensor
 from .smallworld import STUFF, SmallWorld
 from .clip import WordTokenizer
-from .segmentation import Segmentation, Segmenter, averaged, maskclip_system, parse_classes, refiner, tcl_system, windows
+from .segmentation import Segmentation, Segmenter, averaged, maskclip_system, parse_classes, refiner, split_words, tcl_system, windows
 from .baselines import SYSTEMS
 
 # %% ../nbs/13_explorer.ipynb #01f38098
@@ -359,19 +359,6 @@ def compared(
     s, shared = segmenter, dict(device=segmenter.device, dtype=segmenter.dtype, table=segmenter.table)
     others = {name: Segmenter(s.clip, None, s.settings, make(s.clip), name=name, **shared) for name, make in SYSTEMS.items() if 'reco' not in name}
     return {'TCL' if s.grounder else 'model': s, **others}
-
-# %% ../nbs/13_explorer.ipynb #772838e0
-def split_words(
-    text:str, # 'cat, dog' or 'cat; person=man,woman; dog'
-) -> list: # Classes as parse_classes reads them
-    "A line of words → its classes"
-    out = []
-    for part in re.split('[;\n]', text):
-        open_class = False
-        for word in (w.strip() for w in part.split(',')):
-            if open_class and '=' not in word: out[-1] += ',' + word
-            elif word: out.append(word); open_class = '=' in word
-    return out
 
 # %% ../nbs/13_explorer.ipynb #a6099569
 class Explorer:
