@@ -8,7 +8,7 @@ __all__ = ['LONGEST', 'write_shards', 'Source', 'open_source', 'deal', 'clean_ca
            'tcl_embed']
 
 # %% ../nbs/08_pairs.ipynb #ff81b240
-import csv, glob, io, json, os, random, shutil, sys, tarfile, tempfile, textwrap, warnings
+import csv, glob, io, json, os, random, shutil, sys, tarfile, tempfile, textwrap, threading, time, warnings
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from timm.data import create_transform
 from torch.utils.data import DataLoader, IterableDataset as TorchIterable, get_worker_info
 from tqdm.auto import tqdm
-from .core import FORMATS, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, check_folder, command, to_mode, writing
+from .core import FORMATS, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, check_folder, command, fingerprint, to_mode, writing
 from .smallworld import SmallWorld
 from .clip import load_clip, read_safetensors
 
@@ -184,6 +184,28 @@ class Source:
         "The rows of some shards in this order, as a stream of `datasets`"
         parts = [(i, 1, 0) for i in range(len(self.shards))] if parts is None else parts
         return IterableDataset(ExamplesIterable(partial(_guarded, read=self.read), dict(shards=[(self.shards[i], *p) for i, *p in parts])))
+
+# %% ../nbs/08_pairs.ipynb #cdcc6829
+_SHARDS_READ, _ROWS_READ = 100, 100_000 # Of a source with more shards, names and sizes count; of a table, pictures in so many rows
+
+def _size(path):
+    try: return os.path.getsize(path)
+    except OSError: return None
+
+def _shard_facts(shard, read, few):
+    "What identifies a shard: its contents if they are few, and the sizes of the pictures that a table names"
+    if not isinstance(shard, str) or not Path(shard).is_file(): return [shard]
+    facts = [Path(shard).name, fingerprint(Path(shard)) if few else _size(shard)]
+    if getattr(read, 'func', None) is not _table_rows: return facts
+    rows = islice(read(shard), _ROWS_READ)
+    return facts + [_size(row['image']) for row in rows if isinstance(row.get('image'), Path)]
+
+@patch
+def identity(self:Source) -> str: # 16 hexadecimal digits
+    "A fingerprint of all that the source gives; raises `TclError` naming a file that can't be read"
+    few = len(self.shards) <= _SHARDS_READ
+    options = getattr(self.read, 'keywords', None)
+    return fingerprint(options, [_shard_facts(shard, self.read, few) for shard in self.shards])
 
 # %% ../nbs/08_pairs.ipynb #a9cddde3
 def _files(where, kind, ending, hint=''):
@@ -460,6 +482,12 @@ class _Batches(TorchIterable):
 
 def _as_it_is(x): return x
 
+def _watch(parent):
+    while os.getppid() == parent: time.sleep(1)
+    os._exit(1) # the process that started this one is gone
+
+def _end_with_parent(worker): threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
 # %% ../nbs/08_pairs.ipynb #c862a40d
 class Pairs:
     "An endless stream of batches of image–caption pairs, epoch after epoch, that can be resumed to the bit"
@@ -489,7 +517,7 @@ def __iter__(self:Pairs): # Yields dictionaries: image [B,3,H,W], caption, key (
     "Batches without end"
     context = 'fork' if self.workers and sys.platform == 'linux' else None # PyTorch's own choice up to Python 3.13
     loader = DataLoader(_Batches(self.run, self.places, self.batches), None, num_workers=self.workers, collate_fn=_as_it_is,
-                        multiprocessing_context=context, generator=torch.Generator()) # its own: training's is left alone
+                        multiprocessing_context=context, worker_init_fn=_end_with_parent, generator=torch.Generator()) # its own: training's is left alone
     for lane, batch, places, news, error in loader:
         self._tell(news)
         if error: raise TclError(error)
