@@ -832,7 +832,7 @@ def _opened(args, protocol):
     if not args.images: return found
     lines = [name for name in read_words(args.classes) if name != '__ignore__'] or ['']
     own = folder_benchmark(args.images, args.labels, args.classes, is_background(lines[0].partition('=')[0]), zero='ignored' if args.ignore_zero else 'class')
-    own = replace(own.subset(range(len(own))[:args.limit]), key=os.path.normpath(args.images))
+    own = replace(own.subset(range(len(own))[:args.limit]), key=own.title)
     _check_labels(own)
     return [*found, own]
 
@@ -888,7 +888,7 @@ def _settled(args, name, clip, grounder, protocol, table):
 def _evaluate(args, name, classes, clip, grounder, stated, settled, table):
     "One system on one benchmark, if it isn't finished"
     task = _task(args, name, classes, clip, grounder, stated, settled, table)
-    where = [] if classes.key in BENCHMARKS else [fingerprint(str(Path(classes.items[0][0]).parent.resolve()))[:4]] # two folders may have one name
+    where = [] if classes.key in BENCHMARKS else [fingerprint(classes.keys)[:4]] # many a folder is called images
     stem = Path(args.out)/_stem(classes.key, *where, stated.name, task.name, task.weights['hash'][:6])
     try:
         if (old := Result.load(f'{stem}.json')).about == task.about: return old

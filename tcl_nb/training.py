@@ -557,6 +557,8 @@ class Recipe:
     gate:float = 0. # Where a new grounder's gates start
     attention:str = 'identity' # Of the copied block, see clip.PLUGS
     sources:str|list|dict = 'smallworld' # Where pairs come from, see open_source; a dictionary gives weights
+    image_column:str|None = None # Of tables: the column that names the pictures; None: found by its usual names
+    caption_column:str|None = None # The same for the captions
     transform:str = 'plain' # plain, light, published, or module:function
     size:int = 64 # Side of the training images in pixels
     table:str|None = None # Captions embedded beforehand, a file of tcl_embed
@@ -830,7 +832,8 @@ def run_recipe(
     inputs = _inputs(r, objective)
     clip = objective.frozen[0]
     table = CaptionTable.load(r.table, clip) if r.table else None
-    stream = Pairs(r.sources, _transform(r, clip), r.batch, r.seed, rank, world, r.workers, r.shuffle, table=table)
+    stream = Pairs(r.sources, _transform(r, clip), r.batch, r.seed, rank, world, r.workers, r.shuffle, table=table,
+                   image=r.image_column, caption=r.caption_column)
     pictures = [] if rank else [Pictures(out/'samples', r.picture_every)]
     stopped = run_objective(r, objective, stream, Feed(stream, clip, r.seed), [*pictures, *callbacks], inputs)
     if not stopped and not rank: save_grounder(objective.grounder, out/'grounder.safetensors')
