@@ -64,7 +64,12 @@ def maskclip_refined_system(
         p = denoise_prompts(tau*similarity(clip.dense(trunk, grid), text), denoising).softmax(1)
         if smoothing: p = smooth_by_keys(p, patch_keys(clip, trunk))
         return refine(image, p) if refine else p
-    maps.similarity = lambda image, text: maps(image, text, None).clamp(min=1e-12).log()/tau
+    @torch.no_grad()
+    def logarithms(image, text): # ln(p)/τ; without smoothing without the rounding of small p, and -100 for names taken away, as published
+        if smoothing: return maps(image, text, None).clamp(min=1e-12).log()/tau
+        logits = tau*similarity(clip.dense(clip.trunk(image), clip.grid(image)), text)
+        return (denoise_prompts(logits, denoising).log_softmax(1)/tau).clamp(min=-100)
+    maps.similarity = logarithms
     return maps
 
 # %% ../nbs/11_baselines.ipynb #b584352b
@@ -292,18 +297,23 @@ def group_scores(
 # %% ../nbs/11_baselines.ipynb #504a7e3d
 def groupvit_system(
     groupvit:GroupViT, # From load_groupvit; text embeddings must be its own
-    upsample:int=4, # How many times finer than patches the groups are drawn; published: the patch's side
+    upsample:int=None, # How many times finer than patches the groups are drawn; None: as published, the patch's side
     refine=None, # Function (image, maps) → maps, such as 'pamr'
-): # Function ([B,3,H,W] normalised, [N,C]) → [B,N,upsample·h,upsample·w] in 0..1
+): # Function ([B,3,H,W] normalised, [N,C]) → [B,N,upsample·h,upsample·w] in 0..1; its .similarity gives ln(maps)/τ
     "GroupViT's masks: each pixel has the scores of its group"
     if not isinstance(groupvit, GroupViT): raise TclError(f'GroupViT does not stand on CLIP, it has towers of its own: give what load_groupvit returns, not a {type(groupvit).__name__}')
+    tau = groupvit.model.logit_scale.exp().clamp(max=100)
     @torch.no_grad()
-    def maps(image, text):
+    def with_highest(image, text): # the maps, and the highest score of any group [B], for a protocol whose background depends on it
         groups, whole, share = groupvit.groups(image)
-        scores = group_scores(groups, whole, text, groupvit.model.logit_scale.exp().clamp(max=100))
-        winner = F.interpolate(share, scale_factor=upsample, mode='bilinear', align_corners=False).argmax(1)
-        out = to_map(torch.stack([s[w] for s, w in zip(scores, winner.flatten(1))]), tuple(winner.shape[-2:]))
+        scores = group_scores(groups, whole, text, tau)
+        winner = F.interpolate(share, scale_factor=upsample or groupvit.patch, mode='bilinear', align_corners=False).argmax(1)
+        return to_map(torch.stack([s[w] for s, w in zip(scores, winner.flatten(1))]), tuple(winner.shape[-2:])), scores.amax((1, 2))
+    def maps(image, text):
+        out = with_highest(image, text)[0]
         return refine(image, out) if refine else out
+    maps.with_highest = with_highest
+    maps.similarity = lambda image, text: with_highest(image, text)[0].clamp(min=1e-12).log()/tau
     return maps
 
 # %% ../nbs/11_baselines.ipynb #d6cb3f6c

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from . import __version__
 from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, check_folder, command, cut_padding, fit_size,
     named_function, normalise, overlay, pad_to_patch, resize, strips, writing)
-from .clip import FrozenCLIP, IMAGENET_TEMPLATES, PHOTO_TEMPLATES, SINGLE_TEMPLATE, SMALL_TEMPLATES, TCL_TEMPLATES, TextTable, WordTokenizer
+from .clip import FrozenCLIP, IMAGENET_TEMPLATES, MASKCLIP_TEMPLATES, PHOTO_TEMPLATES, SINGLE_TEMPLATE, SMALL_TEMPLATES, TCL_TEMPLATES, TextTable, WordTokenizer
 from .towers import Stem
 from .smallworld import SmallWorld, Split
 from .benchmarks import BENCHMARKS, Benchmark, benchmark, folder_benchmark
@@ -117,7 +117,8 @@ def evaluate(
     return mean_iou(confusion(predicted, truth, len(split.names) + split.background))
 
 # %% ../nbs/10_evaluation.ipynb #28ba6b33
-TEMPLATES = dict(tcl=TCL_TEMPLATES, imagenet=IMAGENET_TEMPLATES, single=(SINGLE_TEMPLATE,), small=SMALL_TEMPLATES, photo=PHOTO_TEMPLATES)
+TEMPLATES = dict(tcl=TCL_TEMPLATES, imagenet=IMAGENET_TEMPLATES, maskclip=MASKCLIP_TEMPLATES, single=(SINGLE_TEMPLATE,),
+                 small=SMALL_TEMPLATES, photo=PHOTO_TEMPLATES)
 
 @dataclass(frozen=True)
 class Protocol(Settings):
@@ -127,17 +128,19 @@ class Protocol(Settings):
     std:tuple=IMAGENET_STD # Their standard deviation, of 1
     templates:object='tcl' # Prompt templates: one of TEMPLATES, or a tuple of them
     normalise_first:bool=False # See average_templates
-    names:str='tcl' # List of class names: 'tcl', 'sclip', or a file
-    score:str='mask' # 'mask': the system's masks; 'softmax': over all words, of 'scale' times the cosine
+    names:str='tcl' # List of class names: one of benchmarks.NAME_LISTS, or a file
+    score:str='mask' # 'mask': the system's masks; 'softmax': over all words, of 'scale' times the cosine; 'groups': masks, and a background that depends on the best of them
     scale:float=40. # Of the softmax
     least_share:float=0. # A class under this share of a photo's foreground is taken away
     refine_photo:bool=False # PAMR on the scores at the photo's size, in place of the masks of each window
+    border:str='pad' # Of a window that isn't whole patches: 'pad', zeros all around; 'corner', right and below; 'drop', it is left out
     validation:str='' # Benchmark on which the background threshold is found, for each system; '': 'background' is it
     only:dict=field(default_factory=dict) # Benchmark → what differs there
 
     def __post_init__(self):
         super().__post_init__()
-        self._check('score', lambda v: v in ('mask', 'softmax'), "'mask' or 'softmax'")
+        self._check('score', lambda v: v in ('mask', 'softmax', 'groups'), "'mask', 'softmax' or 'groups'")
+        self._check('border', lambda v: v in ('pad', 'corner', 'drop'), "'pad', 'corner' or 'drop'")
         self._check('templates', lambda v: v in TEMPLATES if isinstance(v, str) else len(v) > 0, f"one of {', '.join(TEMPLATES)}, or a list of templates")
         self._check('scale', lambda v: type(v) in (int, float) and v > 0, 'a number above 0')
         self._check('least_share', lambda v: type(v) in (int, float) and 0 <= v < 1, 'a number from 0 to below 1')
@@ -177,16 +180,27 @@ def __str__(self:Protocol):
 
 # %% ../nbs/10_evaluation.ipynb #7cd8652d
 _SCLIP = Protocol(name='sclip', short=336, crop=224, stride=112, mean=CLIP_MEAN, std=CLIP_STD, templates='imagenet', normalise_first=True, names='sclip',
-    score='softmax', blend=0., pamr=False, background=.1, only=dict(voc=dict(scale=65., least_share=.1), coco_object=dict(scale=50.), context=dict(scale=50.),
-    cityscapes=dict(short=560), coco_stuff=dict(short=448)))
-_SMALL = dict(short=64, long=512, crop=64, stride=32, dilations=(1, 2, 4, 8), templates='small', validation='small_val')
+    score='softmax', blend=0., pamr=False, background=.1, border='drop', only=dict(voc=dict(scale=65., least_share=.1), coco_object=dict(scale=50.),
+    context=dict(scale=50.), cityscapes=dict(short=560), coco_stuff=dict(short=448)))
+_NACLIP = replace(_SCLIP, name='naclip', pamr=True, refine_photo=True, dilations=(8, 16),
+    only=dict(voc=dict(crop=0), voc20=dict(crop=0), cityscapes=dict(short=560)))
+_CLEARCLIP = replace(_SCLIP, name='clearclip', short=448, crop=448, stride=224, names='clearclip', scale=50., border='pad',
+    only=dict(voc=dict(background=.5), context=dict(background=.15), coco_object=dict(background=.4), cityscapes=dict(crop=224)))
+_MASKCLIP = Protocol(name='maskclip', short=512, crop=0, templates='maskclip', normalise_first=True, names='maskclip', score='softmax', scale=100.,
+    blend=0., pamr=False, background=.5, border='corner', only=dict(context=dict(short=520, long=520), context59=dict(short=520, long=520)))
+_GROUPVIT = Protocol(name='groupvit', templates='single', names='groupvit', score='groups', blend=0., pamr=False, background=.95,
+    only=dict(context=dict(background=.35)))
 
-PROTOCOLS = {p.name: p for p in (
-    Protocol(), _SCLIP,
-    replace(_SCLIP, name='naclip', crop=0, pamr=True, refine_photo=True, dilations=(8, 16), only={**_SCLIP.only, 'voc': {}}),
-    Protocol(name='small-tcl', **_SMALL),
-    replace(_SCLIP, name='small-sclip', mean=IMAGENET_MEAN, std=IMAGENET_STD, only={}, **_SMALL),
-)} #: The protocols by name
+# %% ../nbs/10_evaluation.ipynb #7f2a92aa
+def _scaled_down(protocol, **changes):
+    "A protocol for the small world"
+    small = dict(short=64, long=512, crop=64, stride=32, dilations=(1, 2, 4, 8), mean=IMAGENET_MEAN, std=IMAGENET_STD, templates='small',
+                 validation='small_val', only={}, name=f'small-{protocol.name}')
+    return replace(protocol, **{**small, **changes})
+
+PROTOCOLS = {p.name: p for p in (Protocol(), _SCLIP, _NACLIP, _CLEARCLIP, _MASKCLIP, _GROUPVIT,
+    _scaled_down(Protocol()), _scaled_down(_SCLIP), _scaled_down(_NACLIP, dilations=(1, 2)), _scaled_down(_CLEARCLIP), _scaled_down(_MASKCLIP, crop=0),
+    _scaled_down(_GROUPVIT))} #: The protocols by name
 PROTOCOLS['photo'] = Protocol(name='photo', mean=(.5, .5, .5), std=(.5, .5, .5), templates='photo', **{k: getattr(PHOTO_SETTINGS, k)
     for k in ('short', 'crop', 'blend', 'pamr', 'background')})
 
@@ -248,7 +262,7 @@ class Labeller:
         self.words, self.owner = vocabulary(classes, protocol)
         if table is None: table = TextTable.make(clip, (), protocol.prompts, protocol.normalise_first)
         self.text = table.rows(self.words).to(clip.device)
-        self.dense = type(system) is DenseSystem # a class of another kind may compare with texts in its own way
+        self.dense = type(system) is DenseSystem and protocol.score != 'groups' # a class of another kind may compare with texts in its own way
         if protocol.score == 'softmax' and not hasattr(system, 'similarity'):
             raise TclError(f"protocol '{protocol.name}' is a softmax of similarities, and this system has none; a protocol with masks, such as tcl, will do")
         self.prune = prune and self.dense and system.refine is None and len(self.words) == len(classes.names)
@@ -258,6 +272,14 @@ class Labeller:
 
 # %% ../nbs/10_evaluation.ipynb #62857bfc
 @patch
+def _whole_patches(self:Labeller, window):
+    "A window in whole patches, and what was added to it: (left, right, top, bottom), less than 0 for what was left out"
+    p, (h, w) = self.clip.patch, window.shape[-2:]
+    if self.protocol.border == 'pad': return pad_to_patch(window, p)
+    added = (0, -w % p, 0, -h % p) if self.protocol.border == 'corner' or min(h, w) < p else (0, -(w % p), 0, -(h % p))
+    return F.pad(window, added), added
+
+@patch
 def cut(self:Labeller,
     image:torch.Tensor, # [3,H,W] uint8
 ) -> Windows:
@@ -265,7 +287,7 @@ def cut(self:Labeller,
     p, size = self.protocol, fit_size(image.shape[1:], self.protocol.short, self.protocol.long)
     read = normalise(resize(image, size), p.mean, p.std)[None].to(self.clip.device)
     places = windows(size, p.crop, p.stride) if p.crop else [(0, 0, *size)]
-    padded, pads = zip(*(pad_to_patch(read[..., y:y+h, x:x+w], self.clip.patch) for y, x, h, w in places))
+    padded, pads = zip(*(self._whole_patches(read[..., y:y+h, x:x+w]) for y, x, h, w in places))
     return Windows(tuple(image.shape[1:]), read, places, torch.cat(padded), pads[0])
 
 # %% ../nbs/10_evaluation.ipynb #4bf10ff0
@@ -287,14 +309,22 @@ def ask(self:Labeller,
 def _made(self:Labeller, image):
     with torch.no_grad(), torch.autocast(image.device.type, self.dtype, enabled=self.dtype != torch.float32):
         if self.dense: return self.system.embed(image)
-        return [self.system.similarity(image, self.text) if self.protocol.score == 'softmax' else self.system(image, self.text)]
+        if self.protocol.score == 'softmax': return [self.system.similarity(image, self.text)]
+        if hasattr(self.system, 'with_highest') and self.protocol.score == 'groups': return self.system.with_highest(image, self.text)
+        maps = self.system(image, self.text)
+        return [maps, maps.amax((1, 2, 3))] if self.protocol.score == 'groups' else [maps]
 
 # %% ../nbs/10_evaluation.ipynb #c2645ba2
 @patch
 def _joined(self:Labeller, maps, photo):
     "Maps of all windows [K,n,h',w'] as one [n,h,w]: enlarged, without padding, averaged where they overlap"
-    large = (F.interpolate(one, size=photo.padded.shape[-2:], mode='bilinear', align_corners=False) for one in maps.split(1))
-    return averaged((cut_padding(one, photo.pad)[0] for one in large), photo.places, photo.image.shape[-2:])
+    return averaged((self._enlarged(one, photo)[0] for one in maps.split(1)), photo.places, photo.image.shape[-2:])
+
+@patch
+def _enlarged(self:Labeller, maps, photo):
+    "Maps of one window [1,n,h',w'] at its size"
+    if self.protocol.border != 'pad': return F.interpolate(maps, size=photo.places[0][2:], mode='bilinear', align_corners=False)
+    return cut_padding(F.interpolate(maps, size=photo.padded.shape[-2:], mode='bilinear', align_corners=False), photo.pad)
 
 @patch
 def _refined(self:Labeller, image, maps):
@@ -350,6 +380,27 @@ def _by_softmax(self:Labeller, photo):
     area = torch.bincount(best[best >= 0], minlength=len(self.classes.names))
     return self._winners(maps, photo, (area <= self.protocol.least_share*area.sum()).nonzero().flatten().tolist())
 
+# %% ../nbs/10_evaluation.ipynb #b6acfddc
+@patch
+def _with_background(self:Labeller, maps, highest, window, photo, threshold):
+    "One window's maps [N,h,w], and before them the background's"
+    maps = self._enlarged(self._refined(window, maps), photo)[0]
+    least = highest.clamp(max=threshold)
+    return torch.cat([(maps.amax(0, keepdim=True) < least).to(maps), maps])
+
+@patch
+def _by_groups(self:Labeller, photo, threshold=None):
+    if not self.classes.background:
+        maps = self._refined(photo.padded, torch.cat([maps for maps, _ in photo.made]))
+        scores, owner = self._joined(maps, photo), self.owner
+    else:
+        threshold = self.floor if threshold is None else threshold
+        made = zip(photo.made, photo.padded.split(1))
+        windows = (self._with_background(maps, highest, window, photo, threshold) for (maps, highest), window in made)
+        scores, owner = averaged(windows, photo.places, photo.image.shape[-2:]), F.pad(self.owner, (1, 0), value=-1)
+    tops = [part.max(0) for _, part in strips(scores, photo.photo)]
+    return owner.to(scores.device)[torch.cat([t.indices for t in tops])], torch.cat([t.values for t in tops])
+
 # %% ../nbs/10_evaluation.ipynb #c7a24a42
 @patch
 @torch.no_grad()
@@ -359,7 +410,7 @@ def __call__(self:Labeller,
     "Read pictures"
     photos = [self.cut(image) for image in images]
     self.ask(photos)
-    one = self._by_mask if self.protocol.score == 'mask' else self._by_softmax
+    one = dict(mask=self._by_mask, softmax=self._by_softmax, groups=self._by_groups)[self.protocol.score]
     return [one(photo) for photo in photos]
 
 @patch
@@ -369,6 +420,7 @@ def labels(self:Labeller,
 ) -> torch.Tensor: # [H,W] int64, in the benchmark's numbering
     "Winners to labels"
     if not self.classes.background: return best
+    if self.protocol.score == 'groups': return best + 1 # the background has won or lost already
     threshold = (0. if self.floor is None else self.floor) if threshold is None else threshold
     return torch.where(score < threshold, 0, best + 1) if self.protocol.score == 'softmax' else label(best, score, threshold)
 
@@ -480,6 +532,7 @@ def threshold_curve(
     "mIoU at every threshold"
     if labeller.prune or not benchmark.background: raise TclError('a threshold curve needs a benchmark with background and a labeller made with prune=False')
     n = len(benchmark.names) + 1
+    if labeller.protocol.score == 'groups': return _groups_curve(labeller, benchmark, chunk)
     counts = torch.zeros(steps+1, n, n, dtype=torch.int64)
     for pairs in ahead(benchmark, chunked(benchmark, chunk).values()):
         for (best, score), (_, truth) in zip(labeller([image for image, _ in pairs]), pairs):
@@ -487,6 +540,17 @@ def threshold_curve(
             flat = (level*n + truth)*n + best.cpu() + 1
             counts += torch.bincount(flat[keep], minlength=counts.numel()).view_as(counts)
     return {t/steps: mean_iou(_at(counts, t)) for t in range(steps)}
+
+def _groups_curve(labeller, benchmark, chunk, thresholds=tuple(t/20 for t in range(20))):
+    "The same where the threshold is part of what a window gives: pictures are read once, and put together for each threshold"
+    n = len(benchmark.names) + 1
+    counts = {t: torch.zeros(n, n, dtype=torch.int64) for t in thresholds}
+    for pairs in ahead(benchmark, chunked(benchmark, chunk).values()):
+        photos = [labeller.cut(image) for image, _ in pairs]
+        labeller.ask(photos)
+        for photo, (_, truth) in zip(photos, pairs):
+            for t in thresholds: counts[t] += confusion(labeller.labels(*labeller._by_groups(photo, t)).cpu(), truth, n)
+    return {t: mean_iou(matrix) for t, matrix in counts.items()}
 
 def _at(counts, t):
     "The confusion matrix at threshold t: what lies below is background"
@@ -779,7 +843,7 @@ def arguments():
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the grounder was trained with)")
     ap.add_argument('--system', nargs='+', default=['tcl'], metavar='NAME', help="tcl (default), maskclip, sclip, …, or module:function, a function of the tower")
     ap.add_argument('--groupvit', default='nvidia/groupvit-gcc-yfcc', help='where --system groupvit comes from: a hub id or a folder (default: %(default)s)')
-    ap.add_argument('--protocol', help=f"{', '.join(PROTOCOLS)} (default: tcl; small-tcl or photo for the towers of these names)")
+    ap.add_argument('--protocol', help=f"{', '.join(PROTOCOLS)} (default: tcl; small-tcl or photo for the towers of these names, groupvit for GroupViT)")
     ap.add_argument('--set', nargs='+', default=[], metavar='FIELD=VALUE', help='change the protocol, as in short=336 pamr=false')
     ap.add_argument('--show', action='store_true', help='print the protocol and evaluate nothing')
     ap.add_argument('--split', default='val', help='val (default) or train')
@@ -826,7 +890,8 @@ def _checked(args):
     for name in ('chunk', 'batch', 'limit'):
         if getattr(args, name) is not None and getattr(args, name) < 1: raise TclError(f'--{name} {getattr(args, name)}: must be 1 or more')
     usual = {'small': 'small-tcl', 'photo': 'photo', 'photo-minilm': 'photo'}
-    protocol = _protocol(args, usual.get(args.weights[0], 'tcl'))
+    first = 'groupvit' if args.system == ['groupvit'] else usual.get(args.weights[0], 'tcl')
+    protocol = _protocol(args, first)
     _opened(args, protocol); check_folder(args.out)
     return protocol
 
@@ -907,9 +972,10 @@ def evaluate_all(args, protocol) -> list: # Results, in the order they were aske
     for name in args.system: tasks += [(name, load_grounder(w, clip).to(clip.device).eval()) for w in args.weights] if name == 'tcl' else [(name, None)]
     for name, grounder in tasks:
         tower = named_function(f'{_BASELINES}:load_groupvit')(args.groupvit).to(device) if name == 'groupvit' else clip
-        settled = protocol
-        if protocol.validation and any(b.background for b in opened): settled = _settled(args, name, tower, grounder, protocol, table(tower, protocol.on(protocol.validation)))
-        results += [_evaluate(args, name, classes, tower, grounder, protocol, settled, table(tower, settled.on(classes.key))) for classes in opened]
+        stated = _protocol(args, 'groupvit') if name == 'groupvit' else protocol
+        settled, opened = stated, _opened(args, stated)
+        if stated.validation and any(b.background for b in opened): settled = _settled(args, name, tower, grounder, stated, table(tower, stated.on(stated.validation)))
+        results += [_evaluate(args, name, classes, tower, grounder, stated, settled, table(tower, settled.on(classes.key))) for classes in opened]
     return results
 
 @command
