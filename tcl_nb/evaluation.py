@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt, numpy as np, open_clip, torch, torch.distribute
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 from . import __version__
-from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, check_folder, command, cut_padding, fit_size,
+from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, check_folder, command, cut_padding, fingerprint, fit_size,
     named_function, normalise, overlay, pad_to_patch, resize, strips, writing)
 from .clip import FrozenCLIP, IMAGENET_TEMPLATES, MASKCLIP_TEMPLATES, PHOTO_TEMPLATES, SINGLE_TEMPLATE, SMALL_TEMPLATES, TCL_TEMPLATES, TextTable, WordTokenizer
 from .towers import Stem
@@ -641,6 +641,7 @@ def load_system(
     clip:FrozenCLIP, # The frozen tower, or GroupViT's own
     grounder=None, # For 'tcl'
     blend:float=0., # For 'tcl'
+    **options, # For a name in baselines.SYSTEMS, such as archive=FOLDER for 'reco'
 ): # A system
     "A system by name; raises `TclError` that names what is missing"
     if callable(name): return name(clip)
@@ -650,7 +651,7 @@ def load_system(
     if name == 'groupvit': return named_function(f'{_BASELINES}:groupvit_system')(clip)
     known = importlib.import_module(_BASELINES).SYSTEMS
     if name not in known: raise TclError(f"no system '{name}'; there are tcl, {', '.join(known)}, groupvit, or module:function")
-    return known[name](clip)
+    return known[name](clip, **options)
 
 # %% ../nbs/10_evaluation.ipynb #535143bb
 class Evaluation:
@@ -665,15 +666,16 @@ class Evaluation:
         stated:Protocol=None, # The protocol before 'fitted', to stand in the result
         chunk:int=4, # Pictures whose windows share batches
         table:TextTable=None, # As for Labeller
+        options:dict=None, # For load_system; a result is known by them too
     ):
         protocol = protocol or PROTOCOLS['tcl']
         self.clip, self.classes, self.used, self.stated, self.chunk = clip, classes, protocol.on(classes.key), stated or protocol, chunk
         self.name, self.grounder = name or (system if isinstance(system, str) else system.__name__), grounder if system == 'tcl' else None
-        self.system, self.dtype, self.table = system, dtype, table
+        self.system, self.dtype, self.table, self.options = system, dtype, table, options or {}
 
     @cached_property
     def labeller(self): # Made when it is needed: a finished result needs none
-        return Labeller(load_system(self.system, self.clip, self.grounder, self.used.blend), self.clip, self.used, self.classes, self.dtype, table=self.table)
+        return Labeller(load_system(self.system, self.clip, self.grounder, self.used.blend, **self.options), self.clip, self.used, self.classes, self.dtype, table=self.table)
 
     @cached_property
     def weights(self): return dict(clip=self.clip.name, pretrained=self.clip.pretrained, hash=weights_hash(self.clip, self.grounder))
@@ -685,7 +687,7 @@ class Evaluation:
 
     @property
     def about(self): # A hash of all that decides the matrix
-        what = [self.name, self.classes.key, self.classes.keys, self.classes.words, self.used.facts(), self.weights['hash'], self.versions, self.chunk, self.used.batch]
+        what = [self.name, self.classes.key, self.classes.keys, self.classes.words, self.used.facts(), self.weights['hash'], self.versions, self.chunk, self.used.batch, fingerprint(self.options)]
         return hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
 
 # %% ../nbs/10_evaluation.ipynb #4f0ad4da
@@ -842,6 +844,9 @@ def arguments():
     ap.add_argument('--weights', nargs='+', default=['tcl'], metavar='NAME', help="'tcl' (published, fetched once; default), 'small', 'photo', files or folders with grounders of one tower, or hub ids; of several, tables show mean and spread")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the grounder was trained with)")
     ap.add_argument('--system', nargs='+', default=['tcl'], metavar='NAME', help="tcl (default), maskclip, sclip, …, or module:function, a function of the tower")
+    ap.add_argument('--archive', metavar='FOLDER', help='pictures that --system reco retrieves from; they are embedded once, which goes on where it was stopped')
+    ap.add_argument('--archive-file', metavar='FILE', help='where their embeddings are kept (.npy; default: a hidden file in the folder)')
+    ap.add_argument('--context', nargs='*', metavar='WORD', help='words that ReCo leaves out (default: the published ones, tree sky building road person; no word: none)')
     ap.add_argument('--groupvit', default='nvidia/groupvit-gcc-yfcc', help='where --system groupvit comes from: a hub id or a folder (default: %(default)s)')
     ap.add_argument('--protocol', help=f"{', '.join(PROTOCOLS)} (default: tcl; small-tcl or photo for the towers of these names, groupvit for GroupViT)")
     ap.add_argument('--set', nargs='+', default=[], metavar='FIELD=VALUE', help='change the protocol, as in short=336 pamr=false')
@@ -887,6 +892,9 @@ def _opened(args, protocol):
 def _checked(args):
     "Look at everything that can be looked at before weights are loaded"
     if not (args.benchmark or args.images or args.show): raise TclError('give --benchmark, one or more of ' + ', '.join(BENCHMARKS) + '; or --images, --labels and --classes')
+    for option in ('archive', 'archive_file', 'context'):
+        if getattr(args, option) is not None and not any(s.startswith('reco') for s in args.system): raise TclError(f"--{option.replace('_', '-')} is for --system reco")
+    if args.archive and not Path(args.archive).is_dir(): raise TclError(f"--archive {args.archive}: no such folder")
     for name in ('chunk', 'batch', 'limit'):
         if getattr(args, name) is not None and getattr(args, name) < 1: raise TclError(f'--{name} {getattr(args, name)}: must be 1 or more')
     usual = {'small': 'small-tcl', 'photo': 'photo', 'photo-minilm': 'photo'}
@@ -905,10 +913,16 @@ def _draw(result, labeller, stem):
         with writing(f'{stem}_{kind}.png') as aside: fig.savefig(aside, dpi=100)
         plt.close(fig)
 
+def _options(args, name):
+    "What a system is given beside the tower"
+    if not name.startswith('reco'): return {}
+    given = dict(archive=args.archive and Path(args.archive), file=args.archive_file, context=args.context, progress=not ranks()[0])
+    return {k: v for k, v in given.items() if v is not None}
+
 def _task(args, name, classes, clip, grounder, stated, settled, table):
     "One system on one benchmark"
     label = f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity' else name
-    return Evaluation(name, clip, classes, settled, grounder, label, torch.bfloat16 if args.bf16 else torch.float32, stated, args.chunk, table)
+    return Evaluation(name, clip, classes, settled, grounder, label, torch.bfloat16 if args.bf16 else torch.float32, stated, args.chunk, table, _options(args, name))
 
 def _settled(args, name, clip, grounder, protocol, table):
     "The protocol with its threshold, found once and kept in the folder of results"
@@ -918,7 +932,7 @@ def _settled(args, name, clip, grounder, protocol, table):
     try:
         if (kept := json.loads(path.read_text()))['about'] == task.about: return protocol.at(kept['threshold'])
     except (OSError, ValueError, KeyError, TypeError): pass # none yet, or cut
-    found = fitted(load_system(name, clip, grounder, protocol.blend), clip, protocol, n, task.dtype, table)
+    found = fitted(load_system(name, clip, grounder, protocol.blend, **task.options), clip, protocol, n, task.dtype, table)
     if not ranks()[0]:
         with writing(path) as aside: aside.write_text(json.dumps(dict(about=task.about, threshold=found.background)) + '\n')
     return found
