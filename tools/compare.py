@@ -6,10 +6,11 @@ On the small world: trains TCL by the recipe `small`, three seeds on each of thr
 these and all systems of chapter 11 on its four test sets. What is finished is not done again.
 
     export TCL_NB_CLIP=openai TCL_NB_DATA=/data
-    python tools/compare.py
+    python tools/compare.py [--archive FOLDER]
 
 With these two variables set, the same on the eight benchmarks: CLIP's weights (an open_clip tag or a file), and the data root
 that `tcl_prepare` has checked; TCL's published weights, or those that --weights names. Nothing is trained.
+ReCo takes part with an archive of pictures to retrieve from.
 
 Writes a json of all results, without their matrices, to --json (nbs/results/comparison.json).
 """
@@ -47,7 +48,7 @@ def trained(out, seeds, steps, pool):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--out', default='runs/comparison'); ap.add_argument('--seeds', type=int, default=3); ap.add_argument('--scenes', type=int, default=300)
-    ap.add_argument('--steps', type=int, default=150); ap.add_argument('--jobs', type=int, default=2); ap.add_argument('--weights', nargs='+', default=['tcl'])
+    ap.add_argument('--steps', type=int, default=150); ap.add_argument('--jobs', type=int, default=2); ap.add_argument('--weights', nargs='+', default=['tcl']); ap.add_argument('--archive')
     ap.add_argument('--json', default='nbs/results/comparison.json')
     args = ap.parse_args(); out = Path(args.out); data = os.environ.get('TCL_NB_DATA')
     real = bool(data and os.environ.get('TCL_NB_CLIP'))
@@ -59,11 +60,12 @@ def main():
             for i, change in enumerate(variants):
                 folder = out/f"{protocol}{('-pamr', '')[i]}"
                 jobs += [(folder, protocol, change, ['tcl'], w) for w in groups]
-                names = [n for n in SYSTEMS if not (real and n.startswith('reco') and 'TCL_NB_ARCHIVE' not in os.environ)]
+                names = [n for n in SYSTEMS if not (real and n.startswith('reco') and not args.archive)]
                 jobs += [(folder, protocol, change, [n], groups[0]) for n in names]
         def one(job):
             folder, protocol, change, systems, chosen = job
-            call('evaluation', 'tcl_eval', '--system', *systems, '--protocol', protocol, '--weights', *chosen, *common, '--no-figures', '--out', folder, *(['--set', *change] if change else []))
+            more = ['--archive', args.archive] if args.archive and systems[0].startswith('reco') else []
+            call('evaluation', 'tcl_eval', '--system', *systems, '--protocol', protocol, '--weights', *chosen, *common, '--no-figures', '--out', folder, *more, *(['--set', *change] if change else []))
         list(pool.map(one, jobs))
     results = [Result.load(p) for p in sorted(out.glob('*/*.json'))]
     print(tables(results, spread=True))
