@@ -18,6 +18,7 @@ from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
 from .core import Arguments, TclError, check_folder, command, writing
 from .clip import PHOTO_TEMPLATES, FrozenCLIP, load_clip, resize_positions, run_trunk
+from .grounder import Grounder, save_grounder
 from .losses import joined, join_processes, ranks, symmetric_cross_entropy, temperature
 from .masking import unit
 from .pairs import CaptionTable, Pairs, Source, clean_caption, embed_captions, open_source, plain_transform
@@ -333,7 +334,7 @@ def run_alignment(
     r:AlignRecipe, # What to train
     callbacks=(), # More callbacks
 ) -> tuple: # (the trained Alignment, its scores; None if it was stopped by SIGTERM before its end)
-    "Align a tower with captions, or go on with it; writes log.csv, last.safetensors and at the end tower.safetensors"
+    "Align a tower with captions, or go on with it; writes log.csv, last.safetensors and at the end tower.safetensors and model.safetensors"
     device, out = join_processes(r.device), Path(r.out)
     check_folder(out)
     tower, clip = _tower(r)
@@ -347,7 +348,7 @@ def run_alignment(
     return objective, finish(r, tower, clip, objective.eval(), source, table)
 
 def finish(r, tower, clip, objective, source, table):
-    "Measure, fit the static table, and write the tower"
+    "Measure, fit the static table, and write the tower, and a grounder without decoder that gives its own dense map"
     scores = {}
     if r.validation:
         held, held_table = _kept(r, clip, r.validation, Path(r.maps)/'validation')
@@ -364,7 +365,9 @@ def finish(r, tower, clip, objective, source, table):
         tower = Tower(tower.visual, static, config)
     with torch.no_grad(): tower.logit_scale.copy_(objective.scale)
     if not ranks()[0]:
-        save_tower(tower, Path(r.out)/'tower.safetensors', recipe=asdict(r), scores=scores)
+        path = Path(r.out)/'tower.safetensors'
+        save_tower(tower, path, recipe=asdict(r), scores=scores)
+        save_grounder(Grounder(load_clip(path), decoder=False), Path(r.out)/'model.safetensors')
         with writing(Path(r.out)/'scores.json') as aside: aside.write_text(json.dumps(scores) + '\n')
     return scores
 
