@@ -16,7 +16,7 @@ import numpy as np, torch, torch.nn as nn, torch.nn.functional as F, yaml
 from fastcore.basics import patch
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
-from .core import Arguments, TclError, check_folder, command, writing
+from .core import Arguments, TclError, check_folder, command, fingerprint, writing
 from .clip import PHOTO_TEMPLATES, FrozenCLIP, load_clip, resize_positions, run_trunk
 from .grounder import Grounder, save_grounder
 from .losses import joined, join_processes, ranks, symmetric_cross_entropy, temperature
@@ -281,13 +281,21 @@ def recall(
     return {f'recall_{k}': round(100*(place < k).float().mean().item(), 2) for k in (1, 10)}
 
 # %% ../nbs/appendix/H_align.ipynb #39ce079f
+def _made_from(r, spec): return dict(source=str(spec), backbone=r.backbone, weights=str(r.backbone_weights), stride=r.stride, size=r.size)
+
+def _other(before, about):
+    "In words, what kept maps were made from"
+    names = [f'{k} {before[k]}' for k in before if k != 'contents' and before[k] != about.get(k)]
+    return ', '.join(names) or f"{before['source']} as it was before it was changed"
+
 def _kept(r, clip, spec, folder):
     "(source of maps, table of captions) of a source, made if they aren't there"
-    about = dict(source=str(spec), backbone=r.backbone, weights=str(r.backbone_weights), stride=r.stride, size=r.size)
-    note = folder/'about.json'
-    if not note.is_file() or json.loads(note.read_text()) != about:
-        if note.is_file(): raise TclError(f"'{folder}' holds maps of {note.read_text()}; give another maps=FOLDER")
-        rows = distinct(open_source(spec))
+    about, note, given = _made_from(r, spec), folder/'about.json', open_source(spec, r.image_column, r.caption_column)
+    about['contents'] = [given.identity(), *(fingerprint(Path(w)) for w in [r.backbone_weights] if w and Path(w).is_file())]
+    before = json.loads(note.read_text()) if note.is_file() else {}
+    if before != {k: about[k] for k in before if k in about}: raise TclError(f"'{folder}' holds maps of {_other(before, about)}; give another maps=FOLDER")
+    if not before:
+        rows = distinct(given)
         if not rows: raise TclError(f"'{spec}' has no pairs")
         compute_maps(clip, rows, r.size, folder)
         with writing(note) as aside: aside.write_text(json.dumps(about))

@@ -10,6 +10,7 @@ __all__ = ['SYSTEMS', 'denoise_prompts', 'patch_keys', 'smooth_by_keys', 'maskcl
 # %% ../nbs/11_baselines.ipynb #bc03c9f5
 import hashlib, importlib, os, textwrap
 from functools import partial
+from pathlib import Path
 import open_clip, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, normalise, resize, to_tensor
@@ -217,6 +218,14 @@ def find_archive(
 def reco_system(clip:FrozenCLIP, archive=None, **options) -> ReCo: # As ReCo
     "ReCo over an archive of pictures; `find_archive`'s when None"
     return ReCo(clip, find_archive(clip) if archive is None else archive, **options)
+
+# %% ../nbs/11_baselines.ipynb #88e5937f
+def _archive_inputs():
+    "What `reco_system` reads beside its pictures: the archive, known by names, sizes and times"
+    folder = os.environ.get('TCL_NB_ARCHIVE')
+    return [Path(folder)] if folder else []
+
+reco_system.inputs = _archive_inputs
 
 # %% ../nbs/11_baselines.ipynb #2a430b7c
 class GroupViT(nn.Module):

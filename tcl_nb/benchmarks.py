@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BENCHMARKS', 'PUBLISHED', 'COCO_UNUSED', 'COCO_IDS', 'CITYSCAPES_IDS', 'CONTEXT_IDS', 'name_lists', 'Folders',
-           'Drawn', 'label_table', 'read_labels', 'Benchmark', 'benchmark', 'write_miniature', 'prepare',
-           'folder_benchmark', 'check_benchmark', 'tcl_prepare']
+           'Drawn', 'label_table', 'read_labels', 'Benchmark', 'is_background', 'benchmark', 'write_miniature',
+           'prepare', 'folder_benchmark', 'check_benchmark', 'tcl_prepare']
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #7f645c09
 import json, os, sys
@@ -17,8 +17,8 @@ import numpy as np, torch
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as rle
 from tqdm.auto import tqdm
-from .core import Arguments, TclError, assets, command, palette, to_mode, to_tensor, writing
-from .smallworld import PICTURES, STUFF, SmallWorld
+from .core import Arguments, TclError, assets, command, left_out, palette, picture_endings, picture_files, to_mode, to_tensor, walk, writing
+from .smallworld import STUFF, SmallWorld
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #330e9679
 @lru_cache
@@ -177,7 +177,9 @@ class Benchmark:
 
     def __getitem__(self, i):
         image, numbers, where = self.read(self.items[i])
-        return image, torch.from_numpy(_look_up(self.table, numbers, where, f'the files of {self.key}').astype(np.int64))
+        own = self.official is None and not self.background
+        who = f'the files of {self.key}' + " (where 0 is background, write 'background' before the other names)"*own
+        return image, torch.from_numpy(_look_up(self.table, numbers, where, who).astype(np.int64))
 
     def subset(self,
         indices, # Which pictures, in which order
@@ -202,6 +204,12 @@ def _file_words(path):
     parts = [line.partition('=') for line in lines if line.strip() and not line.startswith('#')]
     return [(name, several.split(',') if eq else name) for name, eq, several in parts]
 
+def is_background(
+    name:str, # The first name of a list
+) -> bool: # Whether it is the background's: labelme and others write _background_
+    "Whether a list of names begins with the background"
+    return name.strip().strip('_').lower() == 'background'
+
 def _given(names, background):
     "[(name, words)] of a file, a list or a dict, the background first if there is one; raises `TclError` for empty and repeated names"
     where = f"names '{names}'" if isinstance(names, (str, Path)) else 'names'
@@ -211,8 +219,11 @@ def _given(names, background):
     for i, (name, words) in enumerate(pairs):
         if not name or not words or '' in words: raise TclError(f"{where}: class {i + 1}, '{name}', has an empty word")
         if name in [n for n, _ in pairs[:i]]: raise TclError(f"{where}: '{name}' is given twice")
+    pairs = pairs[1:] if pairs and pairs[0][0] == '__ignore__' else pairs # labelme's name for what doesn't count
     if not pairs: raise TclError(f'{where}: there is no name')
-    return [('background', ())]*(background and pairs[0][0] != 'background') + pairs
+    if not background: return pairs
+    if not is_background(pairs[0][0]): return [('background', ()), *pairs]
+    return [('background', pairs[0][1]), *pairs[1:]]
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #0cbd01f8
 def _choose_words(names, tcl, sclip, background):
@@ -229,11 +240,8 @@ def _choose_words(names, tcl, sclip, background):
 # %% ../nbs/appendix/E_benchmarks.ipynb #ef297233
 def _scan(folder, ending):
     "The names, without the ending, of all files below a folder that have the ending; hidden files are passed over"
-    found = set()
-    for at, _, files in os.walk(folder, followlinks=True):
-        inner = os.path.relpath(at, folder).replace(os.sep, '/')
-        found.update(f[:-len(ending)] if inner == '.' else f'{inner}/{f[:-len(ending)]}' for f in files if f.endswith(ending) and f[0] != '.')
-    return found
+    if not Path(folder).is_dir(): return set()
+    return {path.relative_to(folder).as_posix().removesuffix(ending) for path in walk(folder) if path.name.endswith(ending)}
 
 def _at(f, root, part, split):
     "(folder, ending) of a benchmark's `part` ('pictures', 'labels' or 'raw')"
@@ -537,11 +545,12 @@ def _stems(folder, endings):
     "{relative name without ending: file} of a folder; raises `TclError` for none, and for two files of one name"
     if not Path(folder).is_dir(): raise TclError(f"no folder '{folder}'")
     found = {}
-    for path in sorted(p for p in Path(folder).rglob('*') if p.suffix.lower() in endings and p.name[0] != '.'):
+    paths, rest = picture_files(folder, endings)
+    for path in paths:
         stem = path.relative_to(folder).with_suffix('').as_posix()
         if stem in found: raise TclError(f"'{found[stem]}' and '{path}' have one name; labels could belong to either")
         found[stem] = path
-    if not found: raise TclError(f"no file in '{folder}' that ends in {', '.join(endings)}")
+    if not found: raise TclError(f"no file in '{folder}' that ends in {', '.join(endings)}" + f'; {left_out(rest)}'*bool(rest))
     return found
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #233f8fb7
@@ -551,15 +560,18 @@ def folder_benchmark(
     classes, # Names in label order: a list, {name: words} or a file with a class a line
     background:bool=False, # True: label 0 is background and names count from 1
     ignore:tuple=(255,), # Numbers in the files that don't count
+    zero:str='class', # What 0 is in the files: 'class' (or background), or 'ignored': it doesn't count, and names count from 1
     title:str=None, # What tables call it; the name of 'images' when None
 ) -> Benchmark:
     "A benchmark from any folder of pictures and label PNGs; raises `TclError` naming what is missing"
-    endings = [e for e in PICTURES if Path(images) != Path(labels) or e != '.png']
+    endings = [e for e in picture_endings() if Path(images) != Path(labels) or e != '.png']
     pictures, marked, given = _stems(images, endings), _stems(labels, ['.png']), _given(classes, background)
     if len(given) > 255: raise TclError(f'{len(given)} classes are too many: labels go up to 254, and 255 is what is ignored')
     lost = [pictures[k] for k in pictures if k not in marked]
     if lost: raise TclError(f"no labels in '{labels}' for {_some(lost)}; '{Path(labels)/f'{next(k for k in pictures if k not in marked)}.png'}' is looked for")
-    table = label_table({i: 255 for i in ignore} | {i: i for i in range(len(given)) if i not in ignore})
+    if zero == 'ignored': given, background, first = given[background:], False, 1
+    else: first = 0
+    table = label_table({0: 255} | {i: 255 for i in ignore} | {i + first: i for i in range(len(given)) if i + first not in ignore})
     names, ground = tuple(n for n, _ in given[background:]), given[0][1] if background else ()
     return Benchmark('folder', title or Path(images).name, names, background, list(pictures), [(pictures[k], marked[k]) for k in pictures],
                      _read_pair, table, dict(given[background:]), ground, _colours(len(names), background))

@@ -22,7 +22,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.transformer import VisionTransformer
 from safetensors import safe_open
 from safetensors.torch import save_file
-from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, assets, writing
+from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, Unreachable, assets, writing
 from .towers import restore_tower
 
 # %% ../nbs/02_clip.ipynb #7678eb2c
@@ -406,7 +406,7 @@ def _small(path, name):
     return FrozenCLIP(model, WordTokenizer(words, model.context_length), name, SMALL_TEMPLATES)
 
 # %% ../nbs/02_clip.ipynb #e71081df
-_ELSE = "; give a file in its place (pretrained=FILE, on the command line --clip FILE), or take small, which needs no download"
+_ELSE = "; give a file in its place, or take small, which needs no download"
 
 def _check(name):
     "Raise a `TclError` unless open_clip has this model and its image tower is supported"
@@ -499,7 +499,7 @@ def _fetched(name, tag, entry):
         return open_clip.download_pretrained(entry)
     except Exception as e:
         reason = textwrap.shorten(str(e), 300).rstrip('.')
-        raise TclError(f"cannot fetch the weights '{tag}' of '{name}' from {repo or entry.get('url')}: {reason}{_ELSE}") from e
+        raise Unreachable(f"cannot fetch the weights '{tag}' of '{name}' from {repo or entry.get('url')}: {reason}{_ELSE}") from e
 
 # %% ../nbs/02_clip.ipynb #21003fb0
 def _open_clip(name, pretrained, quick_gelu):
@@ -511,7 +511,7 @@ def _open_clip(name, pretrained, quick_gelu):
         if quick_gelu is None and entry.get('quick_gelu'): quick_gelu = True
     elif pretrained and not Path(pretrained).is_file():
         tags = ', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'
-        raise TclError(f"'{pretrained}' is neither a file nor a set of weights for '{name}'; there are: {tags}{_ELSE}")
+        raise Unreachable(f"'{pretrained}' is neither a file nor a set of weights for '{name}'; there are: {tags}{_ELSE}")
     model, tokenizer = _build(name, path, quick_gelu)
     return FrozenCLIP(model, tokenizer, name, TCL_TEMPLATES, pretrained=pretrained)
 

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'ENDINGS', 'HEIF', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CLIP_MEAN', 'CLIP_STD', 'COLOURS', 'TclError',
-           'ends_tidily', 'command', 'Arguments', 'named_function', 'writing', 'check_folder', 'assets', 'walk',
-           'weights_hash', 'fingerprint', 'to_mode', 'picture_formats', 'picture_endings', 'picture_fault', 'upright',
-           'read_picture', 'to_tensor', 'picture_files', 'left_out', 'normalise', 'denormalise', 'fit_size', 'resize',
-           'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette', 'legible', 'overlay']
+           'Unreachable', 'advice', 'ends_tidily', 'command', 'Arguments', 'named_function', 'writing', 'check_folder',
+           'assets', 'walk', 'weights_hash', 'fingerprint', 'to_mode', 'picture_formats', 'picture_endings',
+           'picture_fault', 'upright', 'read_picture', 'to_tensor', 'picture_files', 'left_out', 'normalise',
+           'denormalise', 'fit_size', 'resize', 'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette',
+           'legible', 'overlay']
 
 # %% ../nbs/00_core.ipynb #05e1b919
 import argparse, ast, colorsys, functools, hashlib, importlib, importlib.util, logging, os, signal, sys, sysconfig, tempfile, uuid, warnings
@@ -23,6 +24,18 @@ from safetensors import SafetensorError
 # %% ../nbs/00_core.ipynb #dcc54243
 class TclError(Exception):
     "A mistake that the user can mend: one line that names the file, word or option at fault and says what would be right"
+
+# %% ../nbs/00_core.ipynb #367fcafd
+class Unreachable(TclError):
+    "Something that would have to be fetched, and can't be"
+
+@contextmanager
+def advice(
+    how:str, # What to type instead, such as '--model FILE'
+):
+    "Within this block an `Unreachable` says, too, how this command takes a file in its place"
+    try: yield
+    except Unreachable as e: raise TclError(f'{e}: {how}') from e
 
 # %% ../nbs/00_core.ipynb #4b131006
 @contextmanager
@@ -125,12 +138,11 @@ def walk(
     folder, # Where to begin
 ): # Yields the path of every file, in order of names
     "All files in a folder and those below it, linked ones too; hidden files and folders (.ipynb_checkpoints, ._x.jpg) are passed over"
-    seen = set() # a link may lead back up
-    for at, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(at)
-        folders[:] = [] if real in seen else sorted(f for f in folders if f[0] != '.' and f != '__MACOSX')
-        if real in seen: continue
-        seen.add(real)
+    def refuse(e): raise TclError(f"cannot read the folder '{e.filename}': {e.strerror}") from e
+    for at, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        here = Path(at).absolute()
+        above = {os.path.realpath(p) for p in (here, *here.parents)} # a link back up would never end
+        folders[:] = sorted(f for f in folders if f[0] != '.' and f != '__MACOSX' and os.path.realpath(here/f) not in above)
         yield from (Path(at)/f for f in sorted(files) if f[0] != '.')
 
 def _path_facts(path):
@@ -139,7 +151,7 @@ def _path_facts(path):
         s = path.stat()
         if not path.is_dir(): yield _file_digest(str(path.absolute()), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino); return
         for p in walk(path):
-            s = p.stat()
+            s = p.stat() if p.exists() else p.lstat() # a link that leads nowhere
             yield f'{p.relative_to(path).as_posix()}\0{s.st_size}\0{s.st_mtime_ns}\0'.encode('utf-8', 'surrogateescape')
     except OSError as e: raise TclError(f"cannot read '{path}': {e.strerror or e}") from e
 
@@ -157,13 +169,17 @@ def _imported(path, package):
             except (ImportError, ValueError, AttributeError): continue # a name inside a module, or not installed
             if spec: yield spec
 
-def _own_files(path, package, found):
-    "A source file and those that it imports from, libraries aside; added to the set `found`"
-    path = os.path.realpath(path or '')
-    if path in found or not path.endswith('.py') or path.startswith(_LIBRARIES): return found
-    found.add(path)
-    for spec in _imported(path, package): _own_files(spec.origin, spec.parent, found)
-    return found
+@functools.cache
+def _own_files(path, package):
+    "A source file and those that it imports from, libraries aside"
+    found, waiting = set(), [(path, package)]
+    while waiting:
+        path, package = waiting.pop()
+        path = os.path.realpath(path or '')
+        if path in found or not path.endswith('.py') or path.startswith(_LIBRARIES): continue
+        found.add(path)
+        waiting += [(spec.origin, spec.parent) for spec in _imported(path, package)]
+    return sorted(found)
 
 def _code_facts(code, names, seen):
     "A function's byte code, and what it uses of its module's `names`"
@@ -178,8 +194,7 @@ def _code_facts(code, names, seen):
 def _callable_facts(function, seen):
     "What identifies a function or a class"
     module = sys.modules.get(function.__module__)
-    files = _own_files(getattr(module, '__file__', None), getattr(module, '__package__', None), set())
-    for path in sorted(files): yield from _path_facts(Path(path))
+    for path in _own_files(getattr(module, '__file__', None), getattr(module, '__package__', None)): yield from _path_facts(Path(path))
     yield function.__qualname__.encode()
     if isinstance(function, FunctionType):
         yield from _code_facts(function.__code__, function.__globals__, seen)
@@ -252,7 +267,7 @@ def to_mode(
 # %% ../nbs/00_core.ipynb #240b4179
 logging.getLogger('PIL').addHandler(logging.NullHandler()) # its doubts about a file are in our error, or don't matter
 FORMATS = 'JPEG', 'PNG', 'GIF', 'WEBP', 'TIFF', 'BMP', 'PPM', 'TGA', 'ICO', 'JPEG2000', 'AVIF' # What read_picture tries
-ENDINGS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.webp', '.tif', '.tiff', '.bmp', '.dib', '.ppm', '.pgm', '.pbm', '.pnm',
+ENDINGS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.webp', '.tif', '.tiff', '.bmp', '.dib', '.ppm', '.pgm', '.pbm', '.pnm',
            '.tga', '.ico', '.jp2', '.j2k', '.jpx', '.avif') # Endings of files that are taken from a folder
 HEIF = '.heic', '.heif' # Taken too where pillow-heif is installed
 
@@ -325,10 +340,12 @@ def to_tensor(
 def picture_files(
     folder, # Where to look, in folders below it too
     endings=None, # Those to take, lower case with their dots; picture_endings() when None
+    skip=None, # Function: path → True for a file that is passed over without a word
 ) -> tuple: # (paths of the pictures in order of names, Counter of what was left out: ending → files)
     "The pictures in a folder, and what else is there"
     endings, found, rest = tuple(endings or picture_endings()), [], Counter()
     for path in walk(folder):
+        if skip and skip(path): continue
         if path.suffix.lower() in endings: found.append(path)
         else: rest[path.suffix.lower() or 'no ending'] += 1
     return found, rest

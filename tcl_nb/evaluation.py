@@ -5,27 +5,27 @@
 # %% auto #0
 __all__ = ['TEMPLATES', 'PROTOCOLS', 'confusion', 'iou', 'mean_iou', 'class_labels', 'best_and_score', 'label', 'find_threshold',
            'evaluate', 'Protocol', 'vocabulary', 'contenders', 'Windows', 'Labeller', 'Tally', 'ahead', 'chunked',
-           'count', 'threshold_curve', 'fitted', 'weights_hash', 'Result', 'load_system', 'Evaluation', 'tables',
-           'draw_classes', 'draw_confusion', 'draw_pictures', 'arguments', 'usual_protocol', 'evaluate_all', 'tcl_eval',
+           'count', 'threshold_curve', 'fitted', 'Result', 'load_system', 'Evaluation', 'tables', 'draw_classes',
+           'draw_confusion', 'draw_pictures', 'arguments', 'usual_protocol', 'evaluate_all', 'tcl_eval',
            'small_world_score', 'published_validation']
 
 # %% ../nbs/10_evaluation.ipynb #7c899a92
 import copy, csv, hashlib, importlib, io, json, os, platform, sys, time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, open_clip, torch, torch.distributed as dist, torch.nn.functional as F
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 from . import __version__
-from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, check_folder, command, cut_padding, fit_size,
-    named_function, normalise, overlay, pad_to_patch, resize, strips, writing)
+from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, advice, check_folder, command, cut_padding,
+    fingerprint, fit_size, legible, named_function, normalise, overlay, pad_to_patch, resize, strips, weights_hash, writing)
 from .clip import FrozenCLIP, IMAGENET_TEMPLATES, PHOTO_TEMPLATES, SINGLE_TEMPLATE, SMALL_TEMPLATES, TCL_TEMPLATES, TextTable, WordTokenizer
 from .towers import Stem
 from .smallworld import SmallWorld, Split
-from .benchmarks import BENCHMARKS, Benchmark, benchmark, folder_benchmark
+from .benchmarks import BENCHMARKS, Benchmark, benchmark, folder_benchmark, is_background
 from .grounder import load_grounder, tower_for
 from .losses import join_processes, ranks
 from .masking import similarity
@@ -139,6 +139,9 @@ class Protocol(Settings):
         super().__post_init__()
         self._check('score', lambda v: v in ('mask', 'softmax'), "'mask' or 'softmax'")
         self._check('templates', lambda v: v in TEMPLATES if isinstance(v, str) else len(v) > 0, f"one of {', '.join(TEMPLATES)}, or a list of templates")
+        for k in ('mean', 'std'): self._check(k, lambda v: isinstance(v, (tuple, list)) and len(v) == 3 and all(type(x) in (int, float) for x in v), 'three numbers')
+        self._check('only', lambda v: isinstance(v, dict) and all(isinstance(x, dict) for x in v.values()), 'a table: benchmark → what differs there')
+        for k in ('normalise_first', 'refine_photo'): self._check(k, lambda v: isinstance(v, bool), 'true or false')
         self._check('scale', lambda v: type(v) in (int, float) and v > 0, 'a number above 0')
         self._check('least_share', lambda v: type(v) in (int, float) and 0 <= v < 1, 'a number from 0 to below 1')
 
@@ -377,12 +380,13 @@ def labels(self:Labeller,
 class Tally:
     "Counts over the pictures of a benchmark"
     matrix:torch.Tensor # [n,n] int64, background included where there is one
-    pictures:dict=field(default_factory=dict) # Picture's key → mIoU over its classes, in percent
+    pictures:dict=field(default_factory=dict) # Picture's key → mIoU over its classes, in percent; None where no pixel counts
     chunks:list=field(default_factory=list) # Numbers of the chunks that are counted
 
     def count(self, key, predicted, truth): # labels of one picture, its key
         one = confusion(predicted.cpu(), truth, len(self.matrix))
-        self.matrix += one; self.pictures[key] = round(mean_iou(one), 3)
+        self.matrix += one
+        self.pictures[key] = round(mean_iou(one), 3) if one.any() else None
 
     def add(self, other):
         self.matrix += other.matrix; self.pictures.update(other.pictures); self.chunks += other.chunks
@@ -516,16 +520,6 @@ def fitted(
     curve = threshold_curve(Labeller(system, clip, protocol.on(classes.key), classes, dtype, prune=False, table=table), classes)
     return protocol.at(max(curve, key=curve.get))
 
-# %% ../nbs/10_evaluation.ipynb #7d4a9e6a
-def weights_hash(
-    *models, # Modules, or None
-) -> str: # 16 hexadecimal digits
-    "A hash of all weights"
-    out = hashlib.blake2b(digest_size=8)
-    for model in filter(None, models):
-        for name, t in sorted(model.state_dict().items()): out.update(name.encode()); out.update(t.detach().float().cpu().contiguous().numpy())
-    return out.hexdigest()
-
 # %% ../nbs/10_evaluation.ipynb #603c6d55
 @dataclass
 class Result:
@@ -542,7 +536,8 @@ class Result:
     matrix:list # [n][n] pixel counts: row is the truth, column the prediction
     pictures:dict # Picture's key → its own mIoU
     seconds:float # Of this run
-    about:str # A hash of what decides the matrix
+    about:str # A hash of all that decides the matrix
+    data:str='' # A hash of pictures, labels and names
 
     @property
     def counts(self): return torch.tensor(self.matrix)
@@ -559,14 +554,16 @@ def save(self:Result,
     path, # A .json file
 ) -> None:
     "Write a result"
-    with writing(path) as aside: aside.write_text(json.dumps(dict(miou=round(self.miou, 3), accuracy=round(self.accuracy, 3), **asdict(self))) + '\n')
+    with writing(path) as aside: aside.write_text(json.dumps(dict(miou=round(self.miou, 3), accuracy=round(self.accuracy, 3), **asdict(self)), allow_nan=False) + '\n')
 
 @patch(cls_method=True)
 def load(cls:Result,
     path, # A file that 'save' wrote
 ) -> Result: # Raises TclError that names a file which is none
     "Read a result"
-    try: d = json.loads(Path(path).read_text()); return cls(**{f.name: d[f.name] for f in fields(cls)})
+    try:
+        d = json.loads(Path(path).read_text())
+        return cls(**{f.name: d[f.name] for f in fields(cls) if f.name in d or f.default is MISSING})
     except (OSError, ValueError, KeyError, TypeError) as e: raise TclError(f"'{path}' is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
 
 # %% ../nbs/10_evaluation.ipynb #468a8493
@@ -588,6 +585,18 @@ def load_system(
     if name not in known: raise TclError(f"no system '{name}'; there are tcl, {', '.join(known)}, groupvit, or module:function")
     return known[name](clip)
 
+# %% ../nbs/10_evaluation.ipynb #2d35ccea
+def _system_inputs(system):
+    "What a system depends on beside weights and versions: a stranger's code, and whatever else the system says it reads"
+    known = {} if callable(system) or ':' in system else importlib.import_module(_BASELINES).SYSTEMS
+    make = system if callable(system) else named_function(system) if ':' in system else known.get(system)
+    inputs = getattr(getattr(make, 'func', make), 'inputs', None)
+    return [None if known else make, inputs and inputs()]
+
+def _data_print(b):
+    "A fingerprint of a benchmark's pictures, labels and names"
+    return fingerprint(b.key, b.keys, b.items, b.read, b.table, b.names, b.words, b.background, b.background_words)
+
 # %% ../nbs/10_evaluation.ipynb #535143bb
 class Evaluation:
     "A system on a benchmark, under a protocol"
@@ -601,11 +610,12 @@ class Evaluation:
         stated:Protocol=None, # The protocol before 'fitted', to stand in the result
         chunk:int=4, # Pictures whose windows share batches
         table:TextTable=None, # As for Labeller
+        inputs=(), # What else the result depends on: paths, whose contents count, or values
     ):
         protocol = protocol or PROTOCOLS['tcl']
         self.clip, self.classes, self.used, self.stated, self.chunk = clip, classes, protocol.on(classes.key), stated or protocol, chunk
         self.name, self.grounder = name or (system if isinstance(system, str) else system.__name__), grounder if system == 'tcl' else None
-        self.system, self.dtype, self.table = system, dtype, table
+        self.system, self.dtype, self.table, self.inputs = system, dtype, table, inputs
 
     @cached_property
     def labeller(self): # Made when it is needed: a finished result needs none
@@ -619,10 +629,13 @@ class Evaluation:
         return dict(tcl_nb=__version__, torch=torch.__version__, open_clip=open_clip.__version__, python=platform.python_version(),
                     device=self.clip.device.type, dtype=str(self.dtype)[6:])
 
+    @cached_property
+    def data(self): return _data_print(self.classes)
+
     @property
     def about(self): # A hash of all that decides the matrix
-        what = [self.name, self.classes.key, self.classes.keys, self.classes.words, self.used.facts(), self.weights['hash'], self.versions, self.chunk, self.used.batch]
-        return hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
+        grounder = self.grounder and getattr(self.grounder, 'config', None)
+        return fingerprint(self.name, self.data, self.used.facts(), self.weights, grounder, self.versions, self.chunk, self.used.batch, _system_inputs(self.system), self.inputs)
 
 # %% ../nbs/10_evaluation.ipynb #4f0ad4da
 @patch
@@ -633,9 +646,10 @@ def run(self:Evaluation,
     "Label everything"
     start = time.time()
     tally = count(self.labeller, self.classes, parts, self.about, self.chunk, **how)
+    if not tally.matrix.any(): raise TclError(f"benchmark {self.classes.key}: no pixel counts, all labels say 'ignored' (255)")
     names = ['background']*self.classes.background + list(self.classes.names)
     return Result(self.name, self.classes.key, names, self.stated.facts(), self.used.facts(), self.weights, self.versions, time.strftime('%Y-%m-%d'),
-                  self.classes.official, tally.matrix.tolist(), tally.pictures, round(time.time() - start, 1), self.about)
+                  self.classes.official, tally.matrix.tolist(), tally.pictures, round(time.time() - start, 1), self.about, self.data)
 
 # %% ../nbs/10_evaluation.ipynb #b50eb171
 def _groups(results):
@@ -656,9 +670,11 @@ def _heading(group, before):
     return f"protocol {name}{f', but {told}' if told else ''}"
 
 # %% ../nbs/10_evaluation.ipynb #0b83e175
-def _column(r):
+def _column(r, group):
+    "A benchmark's name, how many of its pictures were labelled, and which data they are if there are several of the name"
     n = len(r.pictures)
-    return r.benchmark if r.official in (n, None) else f'{r.benchmark} ({n:,} of {r.official:,})'
+    several = len({o.data for o in group if (o.benchmark, len(o.pictures)) == (r.benchmark, n)}) > 1
+    return r.benchmark + (f' ({n:,} of {r.official:,})' if r.official not in (n, None) else '') + f' [{r.data[:4]}]'*several
 
 def _row(r, group, spread):
     several = len({o.weights['hash'] for o in group if o.system == r.system})
@@ -666,8 +682,8 @@ def _row(r, group, spread):
 
 def _cells(group, spread):
     "(columns, {row: {column: [mIoU]}}) of one protocol's results"
-    columns, rows = list(dict.fromkeys(map(_column, group))), defaultdict(lambda: defaultdict(list))
-    for r in group: rows[_row(r, group, spread)][_column(r)].append(r.miou)
+    columns, rows = list(dict.fromkeys(_column(r, group) for r in group)), defaultdict(lambda: defaultdict(list))
+    for r in group: rows[_row(r, group, spread)][_column(r, group)].append(r.miou)
     if len(columns) > 1 and all(len(cells) == len(columns) for cells in rows.values()):
         for cells in rows.values(): cells['mean'] = [sum(of_one)/len(columns) for of_one in zip(*cells.values())]
         columns = [*columns, 'mean']
@@ -719,7 +735,7 @@ def draw_classes(
         values = [r.classes[n] for n in names]; tall = .8/len(results)
         ax.barh([k + i*tall for k in range(len(names))], values, tall, align='edge', label=f'{r.system}: mIoU {r.miou:.1f}')
     ax.set(yticks=[k + .4 for k in range(len(names))], xlabel='IoU, %', title=f"{results[0].benchmark}, protocol {results[0].protocol['name']}: IoU of each class")
-    ax.set_yticklabels(names, fontsize=8); ax.invert_yaxis(); ax.legend(fontsize=8)
+    ax.set_yticklabels(legible(names)[0], fontsize=8, family=legible(names)[1]); ax.invert_yaxis(); ax.legend(fontsize=8)
     return fig
 
 # %% ../nbs/10_evaluation.ipynb #48279351
@@ -731,14 +747,15 @@ def draw_confusion(
     m = result.counts.double(); wrong = m.sum(1) + m.sum(0) - 2*m.diag()
     who = wrong.topk(min(most, len(m))).indices.sort().values
     share = 100*m[who][:, who]/m[who].sum(1, keepdim=True).clamp(min=1)
-    names = [result.names[i] for i in who]
+    names, family = legible([result.names[i] for i in who])
     fig, ax = plt.subplots(figsize=(6.2, 5.4), layout='constrained')
     shown = ax.imshow(share, cmap='Blues', vmin=0, vmax=100); fig.colorbar(shown, label="% of the true class's pixels", shrink=.8)
     for y, row in enumerate(share.tolist()):
         for x, v in enumerate(row):
             if v >= 1: ax.text(x, y, f'{v:.0f}', ha='center', va='center', fontsize=7, color='white' if v > 60 else 'black')
     ax.set(xticks=range(len(names)), yticks=range(len(names)), xlabel='called', ylabel='truth', title=f'{result.system} on {result.benchmark}: the classes with most errors')
-    ax.set_xticklabels(names, rotation=60, ha='right', fontsize=8); ax.set_yticklabels(names, fontsize=8)
+    ax.set_xticklabels(names, rotation=60, ha='right', fontsize=8, family=family)
+    ax.set_yticklabels(names, fontsize=8, family=family)
     return fig
 
 # %% ../nbs/10_evaluation.ipynb #6084da70
@@ -751,7 +768,7 @@ def draw_pictures(
     most:int=4, # Of the best, and as many of the worst
 ): # A matplotlib figure
     "Best and worst pictures: truth above, prediction below"
-    classes = labeller.classes; order = sorted((k for k, v in result.pictures.items() if v == v), key=result.pictures.get)
+    classes = labeller.classes; order = sorted((k for k, v in result.pictures.items() if v is not None), key=result.pictures.get)
     keys = order[::-1][:most] + order[:most]
     fig, axes = plt.subplots(2, len(keys), figsize=(7.2, 3.1), squeeze=False, gridspec_kw=dict(wspace=.08, hspace=.06))
     fig.subplots_adjust(left=.01, right=.99, top=.86, bottom=.22)
@@ -761,8 +778,8 @@ def draw_pictures(
         there = [k for k in both[0].unique().tolist() if k]; seen = there + [k for k in both[1].unique().tolist() if k and k not in there]
         for ax, labels, what in zip(column, both, (f'{result.pictures[key]:.0f}', '')):
             overlay(resize(image, size), labels, classes.names, ax, what, legend=False, order=seen)
-        told = '\n'.join(f'{n} {classes.names[k-1]}' for n, k in enumerate(seen[:5], 1)) + ('\n…' if len(seen) > 5 else '')
-        column[1].text(.5, -.05, told, fontsize=6.5, ha='center', va='top', transform=column[1].transAxes)
+        told, family = legible(['\n'.join(f'{n} {classes.names[k-1]}' for n, k in enumerate(seen[:5], 1)) + ('\n…' if len(seen) > 5 else '')])
+        column[1].text(.5, -.05, told[0], fontsize=6.5, family=family, ha='center', va='top', transform=column[1].transAxes)
     fig.suptitle(f'{result.system} on {result.benchmark}: truth above, prediction below; best on the left, worst on the right, with their own mIoU', fontsize=8)
     return fig
 
@@ -774,7 +791,8 @@ def arguments():
     ap.add_argument('--data', metavar='DIR', help='the data root, in mmsegmentation\'s layout; the small world needs none')
     ap.add_argument('--images', metavar='DIR', help="pictures of one's own, with --labels (PNGs of the same names) and --classes")
     ap.add_argument('--labels', metavar='DIR', help='their labels')
-    ap.add_argument('--classes', metavar='FILE', help="names in label order, one a line: 'cat' or 'person=man,woman'; 'background' first makes label 0 background")
+    ap.add_argument('--classes', metavar='FILE', help="names in label order, one a line: 'cat' or 'person=man,woman'; 'background' (or '_background_') first makes label 0 background")
+    ap.add_argument('--ignore-zero', action='store_true', help="in these labels 0 doesn't count, and names count from 1")
     ap.add_argument('--weights', nargs='+', default=['tcl'], metavar='NAME', help="'tcl' (published, fetched once; default), 'small', 'photo', files or folders with grounders of one tower, or hub ids; of several, tables show mean and spread")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the grounder was trained with)")
     ap.add_argument('--system', nargs='+', default=['tcl'], metavar='NAME', help="tcl (default), maskclip, sclip, …, or module:function, a function of the tower")
@@ -816,9 +834,22 @@ def _opened(args, protocol):
     if args.images and not (args.labels and args.classes): raise TclError('--images needs --labels and --classes')
     found = [benchmark(key, args.data, protocol.on(key).names, args.split, args.limit) for key in args.benchmark or ()]
     if not args.images: return found
-    with_background = (read_words(args.classes) + [''])[0].partition('=')[0].strip() == 'background'
-    own = folder_benchmark(args.images, args.labels, args.classes, with_background)
-    return found + [replace(own.subset(range(len(own))[:args.limit]), key=own.title)]
+    lines = [name for name in read_words(args.classes) if name != '__ignore__'] or ['']
+    own = folder_benchmark(args.images, args.labels, args.classes, is_background(lines[0].partition('=')[0]), zero='ignored' if args.ignore_zero else 'class')
+    own = replace(own.subset(range(len(own))[:args.limit]), key=own.title)
+    _check_labels(own)
+    return [*found, own]
+
+def _check_labels(own):
+    "Raise `TclError` for a benchmark of one's own in which no name can be right or wrong; as a rule the first picture tells"
+    seen = set()
+    for i in range(len(own)):
+        seen.update(own[i][1].unique().tolist())
+        if seen - {0, 255}: return
+    if seen == {255}: raise TclError(f"the labels of '{own.key}' never count: all pixels are 255, which says 'ignored'")
+    told = ', '.join(map(str, sorted(seen)))
+    if own.background: raise TclError(f"the labels of '{own.key}' have none of the names: all pixels are {told} (0 is background, 255 is ignored, names count from 1)")
+    if 255 in seen: raise TclError(f"the labels of '{own.key}' are {told} only, the first name and 'ignored': where 255 means a thing, write 1, and 'background' before its name")
 
 def _checked(args):
     "Look at everything that can be looked at before weights are loaded"
@@ -861,7 +892,8 @@ def _settled(args, name, clip, grounder, protocol, table):
 def _evaluate(args, name, classes, clip, grounder, stated, settled, table):
     "One system on one benchmark, if it isn't finished"
     task = _task(args, name, classes, clip, grounder, stated, settled, table)
-    stem = Path(args.out)/_stem(classes.key, stated.name, task.name, task.weights['hash'][:6])
+    where = [] if classes.key in BENCHMARKS else [fingerprint(classes.keys)[:4]] # many a folder is called images
+    stem = Path(args.out)/_stem(classes.key, *where, stated.name, task.name, task.weights['hash'][:6])
     try:
         if (old := Result.load(f'{stem}.json')).about == task.about: return old
     except TclError: pass # none yet, or cut
@@ -918,7 +950,7 @@ def tcl_eval(argv=None):
     args = arguments().parse_args(argv)
     protocol = _checked(args)
     if args.show: print(protocol); return
-    results = evaluate_all(args, protocol)
+    with advice('--weights FILE, --clip FILE'): results = evaluate_all(args, protocol)
     if not ranks()[0]:
         every = _all_results(args.out); print(tables(results, spread=True))
         for name, form in (('table.md', 'markdown'), ('table.csv', 'csv')):

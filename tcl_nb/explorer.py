@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PHOTOGRAPHS', 'bare_system', 'Reading', 'page_size', 'View', 'edges', 'paint', 'centres', 'numbered', 'encoded',
-           'heat', 'Stage', 'small_scenes', 'photographs', 'sample_pictures', 'compared', 'split_words', 'Explorer',
-           'arguments', 'write_page', 'check_port', 'need', 'serve', 'tcl_explore']
+           'heat', 'Stage', 'small_scenes', 'photographs', 'sample_pictures', 'compared', 'Explorer', 'arguments',
+           'write_page', 'check_port', 'need', 'serve', 'tcl_explore']
 
 # %% ../nbs/13_explorer.ipynb #8cb79735
 import errno, html, importlib.util, io, json, re, secrets, socket, tempfile, threading, webbrowser
@@ -16,10 +16,10 @@ import anywidget, ipywidgets as W, matplotlib, numpy as np, torch, torch.nn.func
 from fastcore.basics import patch
 from IPython.display import display
 from PIL import Image, ImageDraw, ImageFont
-from .core import Arguments, TclError, check_folder, command, cut_padding, fit_size, normalise, pad_to_patch, palette, read_picture, resize, strips, to_tensor
+from .core import Arguments, TclError, advice, check_folder, command, cut_padding, fit_size, normalise, pad_to_patch, palette, read_picture, resize, strips, to_tensor
 from .smallworld import STUFF, SmallWorld
 from .clip import WordTokenizer
-from .segmentation import Segmentation, Segmenter, averaged, maskclip_system, parse_classes, refiner, tcl_system, windows
+from .segmentation import Segmentation, Segmenter, averaged, maskclip_system, made_with, parse_classes, picture_fingerprint, refiner, split_words, tcl_system, windows
 from .baselines import SYSTEMS
 
 # %% ../nbs/13_explorer.ipynb #01f38098
@@ -360,19 +360,6 @@ def compared(
     others = {name: Segmenter(s.clip, None, s.settings, make(s.clip), name=name, **shared) for name, make in SYSTEMS.items() if 'reco' not in name}
     return {'TCL' if s.grounder else 'model': s, **others}
 
-# %% ../nbs/13_explorer.ipynb #772838e0
-def split_words(
-    text:str, # 'cat, dog' or 'cat; person=man,woman; dog'
-) -> list: # Classes as parse_classes reads them
-    "A line of words → its classes"
-    out = []
-    for part in re.split('[;\n]', text):
-        open_class = False
-        for word in (w.strip() for w in part.split(',')):
-            if open_class and '=' not in word: out[-1] += ',' + word
-            elif word: out.append(word); open_class = '=' in word
-    return out
-
 # %% ../nbs/13_explorer.ipynb #a6099569
 class Explorer:
     "A page of widgets: pictures, words, masks, scores, two systems side by side"
@@ -622,16 +609,26 @@ def segmentations(self:Explorer) -> dict: # System → Segmentation
     for name, view in self.views.items():
         s, blend = self.systems[name], self.how['blend'] if self.readings[name].blends else 0.
         note = s.note(self.classes, s.changed(pamr=self.how['pamr'], blend=blend, background=self.threshold.value))
+        note['picture'] = picture_fingerprint(self.image)
         out[name] = Segmentation(self.image, tuple(self.classes), view.scores, self.threshold.value, note)
     return out
 
 # %% ../nbs/13_explorer.ipynb #34f4f807
 @patch
+def _stem(self:Explorer, system, result):
+    "Where a result's files go: named after the picture; with its ending, if another picture of that name has files there"
+    for name in (Path(self.name).stem, self.name, f"{self.name} {result.settings['picture']}"):
+        stem = self.out/re.sub(r'[^\w-]+', '_', f'{name} {system}')
+        before = [made_with(path) for path in self.out.glob(f'{stem.name}_*')]
+        if all((note or {}).get('picture', '') in ('', result.settings['picture']) for note in before): break
+    return stem
+
+@patch
 def _save(self:Explorer, kinds):
     "Write files of these kinds for each system that is shown"
     paths = []
     for name, result in self.segmentations().items():
-        stem = self.out/re.sub(r'[^\w-]+', '_', f'{Path(self.name).stem} {name}')
+        stem = self._stem(name, result)
         if kinds == ['overlay']: paths.append(Path(f'{stem}_overlay.png')); result.save_overlay(paths[-1], self.opacity.value)
         else: paths += result.save(stem, kinds)
     return f"saved {', '.join(p.name for p in paths)} in '{self.out}'"
@@ -706,7 +703,7 @@ def tcl_explore(argv=None):
     "Serve the explorer: `tcl_explore [--model small|tcl|FILE] [--port N] [--no-browser]`"
     args = arguments().parse_args(argv)
     need('voila', 'ipykernel'); check_port(args.ip, args.port); check_folder(args.out)
-    Segmenter.from_pretrained(args.model, args.clip, device=args.device) # weights are fetched, or found wanting, before a page opens
+    with advice('--model FILE, --clip FILE'): Segmenter.from_pretrained(args.model, args.clip, device=args.device) # weights are fetched, or found wanting, before a page opens
     model, clip = (str(Path(w).absolute()) if w and w not in ('small', 'tcl') and Path(w).exists() else w for w in (args.model, args.clip)) # the page runs in another folder
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder)/'explorer.ipynb'

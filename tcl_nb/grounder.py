@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 from tqdm import tqdm
 from . import __version__
-from .core import TclError, assets, writing
+from .core import TclError, Unreachable, assets, writing
 from .clip import EMBEDDED, TCL_TEMPLATES, FrozenCLIP, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
 
 # %% ../nbs/03_grounder.ipynb #83ce8ec1
@@ -215,7 +215,7 @@ def _own_tower(path, model):
 
 # %% ../nbs/03_grounder.ipynb #bc5f032c
 PUBLISHED = 'https://github.com/kakaobrain/tcl/releases/download/v1.0.0/tcl.pth' # The authors' release, MIT licence
-_INSTEAD = 'give a file that you have (--model /path/to/tcl.pth), or try --model small'
+_INSTEAD = "give a file that you have in place of 'tcl' (/path/to/tcl.pth), or try 'small'"
 _FULL = errno.ENOSPC, errno.EDQUOT
 
 def _size(path): return path.stat().st_size if path.is_file() else 0
@@ -277,7 +277,7 @@ def published_checkpoint(
     except (OSError, http.client.HTTPException) as e:
         reason = e if isinstance(e, urllib.error.HTTPError) else getattr(e, 'reason', None) or e
         kept = f' {_size(part)/1e6:.1f} MB are kept, and the next try goes on from there;' if _size(part) else ''
-        raise TclError(f'cannot fetch {url} into {folder}: {getattr(reason, "strerror", None) or _line(reason)};{kept} {_INSTEAD}') from e
+        raise Unreachable(f'cannot fetch {url} into {folder}: {getattr(reason, "strerror", None) or _line(reason)};{kept} {_INSTEAD}') from e
     return path
 
 # %% ../nbs/03_grounder.ipynb #426edf17
@@ -294,12 +294,21 @@ def save_grounder(
 # %% ../nbs/03_grounder.ipynb #ca382eac
 _WEIGHTS = 'model.safetensors' # In a folder and on the hub
 
+def _in_folder(folder):
+    "The grounder in a folder: save_pretrained's, or that of a training run"
+    for name in (_WEIGHTS, 'grounder.safetensors'):
+        if (folder/name).is_file(): return folder/name
+    if (folder/'last.safetensors').is_file():
+        best = folder/'best.safetensors'
+        raise TclError(f"the training run in '{folder}' is not finished: it has no grounder.safetensors yet" + f"; the best so far is '{best}'"*best.is_file())
+    return folder/_WEIGHTS
+
 def _find(name, **hub):
     "The file that a name stands for; `hub`: arguments of `hf_hub_download`"
     path = Path(name)
     if name in EMBEDDED: return assets()/f"{name.removesuffix('-minilm')}_grounder.safetensors"
     if name == 'tcl': return published_checkpoint()
-    if path.is_dir() and name != '': return path/_WEIGHTS
+    if path.is_dir() and name != '': return _in_folder(path)
     if path.is_file() or path.suffix in ('.safetensors', *_PICKLES): return path
     if re.fullmatch(r'[\w.-]+/[\w.-]+', str(name)): return _from_hub(str(name), **hub)
     raise TclError(f"no grounder is named '{name}'; give small, photo, tcl, a file (.safetensors, .pth), a folder, or USER/NAME on the Hugging Face hub")

@@ -8,8 +8,8 @@ __all__ = ['LONGEST', 'write_shards', 'Source', 'open_source', 'deal', 'clean_ca
            'tcl_embed']
 
 # %% ../nbs/08_pairs.ipynb #ff81b240
-import csv, glob, io, json, os, random, shutil, sys, tarfile, tempfile, textwrap, warnings
-from collections import Counter
+import ast, codecs, csv, glob, io, json, os, random, shutil, sys, tarfile, tempfile, textwrap, threading, time, warnings
+from collections import Counter, deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -25,7 +25,8 @@ from safetensors.torch import save_file
 from timm.data import create_transform
 from torch.utils.data import DataLoader, IterableDataset as TorchIterable, get_worker_info
 from tqdm.auto import tqdm
-from .core import FORMATS, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, check_folder, command, to_mode, writing
+from .core import (ENDINGS, HEIF, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, advice, check_folder, command, fingerprint, picture_formats,
+    to_mode, walk, writing)
 from .smallworld import SmallWorld
 from .clip import load_clip, read_safetensors
 
@@ -64,77 +65,230 @@ def write_shards(
     return paths
 
 # %% ../nbs/08_pairs.ipynb #38543f81
-_PICTURES = ('jpg', 'jpeg', 'png', 'webp', 'gif', 'bmp', 'tif', 'tiff', 'avif', 'jp2')
+_PICTURES = tuple(ending[1:] for ending in (*ENDINGS, *HEIF))
+_CAPTIONS = 'caption', 'captions', 'text', 'txt', 'title', 'sentences', 'sentence', 'raw', 'comment', 'description', 'alt_text' # What captions are called
+_NOTHING = 'nan', '-nan', 'null', 'none', 'n/a', 'na', '<na>', '#n/a' # What programs write where there is nothing
 
-def _listed(x): return [] if x is None else list(x) if isinstance(x, (list, tuple)) else [x]
+def _parsed(text):
+    "A text that is written as a list or dictionary, as such; else the text"
+    if (text[:1], text[-1:]) not in (('[', ']'), ('{', '}')): return text
+    for read in (json.loads, ast.literal_eval):
+        try: return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError): pass
+    return text
+
+def _sentences(x):
+    "The captions in a value of any form: a text, a list, {'raw': text} as in Flickr30k's and COCO's lists"
+    x = _parsed(x.strip()) if isinstance(x, str) else x
+    if isinstance(x, (list, tuple)): return [caption for part in x for caption in _sentences(part)]
+    if isinstance(x, dict): return _named_captions(x)
+    return [] if x is None or x != x or str(x).strip().lower() in _NOTHING else [x]
+
+def _named_captions(info):
+    "The captions in a dictionary: those of the first usual name that is there (`caption` and `captions` count as one)"
+    known = {str(name).strip().lower(): value for name, value in info.items()}
+    for names in (_CAPTIONS[:2], *((name,) for name in _CAPTIONS[2:])):
+        if any(name in known for name in names): return [c for name in names for c in _sentences(known.get(name))]
+    return []
+
+# %% ../nbs/08_pairs.ipynb #da483be5
+def _hidden(name): return any(part == '__MACOSX' or part.startswith('.') and part not in ('.', '..') for part in name.split('/'))
+
+def _text(data):
+    "Bytes as text: UTF-8 or what their first bytes say, else Western European"
+    for mark, encoding in ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16')):
+        if data.startswith(mark): return data.decode(encoding, 'replace')
+    try: return data.decode()
+    except UnicodeDecodeError: return data.decode('cp1252', 'replace')
 
 def _told(ending, data):
     "The captions in a .txt or .json file"
-    if ending == 'txt': return [data.decode('utf-8', 'replace')]
-    try: info = json.loads(data)
-    except ValueError: return []
-    return [c for name in ('caption', 'captions') for c in _listed(info.get(name))] if isinstance(info, dict) else []
+    if ending == 'txt': return [_text(data)]
+    try: info = json.loads(_text(data))
+    except (ValueError, RecursionError): return []
+    return _named_captions(info) if isinstance(info, dict) else _sentences(info) if isinstance(info, list) else []
+
+def _members(tar):
+    "(name up to the last dot, ending, function that reads it) of the files in a tar that may belong to a pair"
+    for m in tar:
+        folder, slash, file = m.name.rpartition('/')
+        stem, dot, ending = file.rpartition('.')
+        if m.isfile() and stem and not _hidden(m.name) and ending.lower() in (*_PICTURES, 'txt', 'json'):
+            yield folder + slash + stem, ending.lower(), tar.extractfile(m).read
+
+# %% ../nbs/08_pairs.ipynb #69eadc4c
+def _related(a, b): return a == b or a.startswith(f'{b}.') or b.startswith(f'{a}.')
+def _whole(row): return row['image'] is not None and bool(row['captions'])
+
+def _finish(rows, stems):
+    "Take rows away from those that are open; yields them, but for what only goes along with another's name"
+    for stem in sorted(stems, key=len, reverse=True):
+        row = rows.pop(stem)
+        row.pop('endings')
+        if _whole(row) or not any(stem.startswith(f'{other}.') for other in rows): yield row
+
+def _grouped(members):
+    "Files of a shard → rows with key, image and captions"
+    rows = {} # those that are open: more of their files may come
+    for stem, ending, read in members:
+        yield from _finish(rows, [other for other in rows if not _related(other, stem)])
+        if stem in rows and ending in rows[stem]['endings']:
+            if _whole(rows[stem]) and 'fault' not in rows[stem]: yield from _finish(rows, [stem])
+            else: rows[stem]['fault'] = 'name that comes twice'
+        row = rows.setdefault(stem, dict(key=stem, image=None, captions=[], endings=set()))
+        data = read() # not before: in a shard that is cut, the pairs before are whole
+        row['endings'].add(ending)
+        if ending not in _PICTURES: row['captions'] += _told(ending, data)
+        elif row['image'] is None: row['image'] = data
+    yield from _finish(rows, list(rows))
+
+# %% ../nbs/08_pairs.ipynb #5c709810
+_APART = 'file out of order (tar --sort=name keeps those of a pair together)'
+
+def _halves(rows, most=2**17):
+    "Rows; one whose other half came before is a fault"
+    waiting = {} # key → what is there of it
+    for row in rows:
+        half = None if _whole(row) else row['image'] is None
+        if half is not None and waiting.get(row['key'], half) != half: row = dict(key=row['key'], fault=_APART)
+        elif half is not None and len(waiting) < most: waiting[row['key']] = half
+        yield row
 
 def _tar_rows(path):
     "Rows of a webdataset shard; an exception where it is damaged"
-    row = {}
-    with fsspec.open(path, 'rb') as f, tarfile.open(fileobj=f, mode='r:') as tar:
-        for m in tar:
-            folder, slash, name = m.name.rpartition('/')
-            key, ending = folder + slash + name.partition('.')[0], name.rpartition('.')[2].lower()
-            if not m.isfile() or ending not in (*_PICTURES, 'txt', 'json'): continue
-            if row and row['key'] != key: yield row; row = {}
-            row = row or dict(key=key, image=None, captions=[])
-            data = tar.extractfile(m).read()
-            if ending in _PICTURES: row['image'] = data
-            else: row['captions'] += _told(ending, data)
-        if row: yield row
-        f.seek(tar.offset)
-        if f.read(512) != bytes(512): raise tarfile.ReadError(f'it is cut off or damaged after {tar.offset} bytes')
+    with fsspec.open(path, 'rb') as f:
+        if f.read(2) == b'\x1f\x8b': raise tarfile.ReadError('it is compressed by gzip, and read as it is: unpack it (gunzip)')
+        f.seek(0)
+        with tarfile.open(fileobj=f, mode='r:') as tar:
+            yield from _halves(_grouped(_members(tar)))
+            f.seek(tar.offset)
+            if f.read(512) != bytes(512): raise tarfile.ReadError(f'it is cut off or damaged after {tar.offset} bytes')
 
 # %% ../nbs/08_pairs.ipynb #ce12f957
-_IMAGES = ('image', 'file_name', 'filename', 'filepath', 'image_path', 'path', 'jpg', 'jpeg', 'png', 'webp')
-_CAPTIONS = ('caption', 'captions', 'text', 'txt', 'title', 'sentences', 'description')
+_IMAGES = ('image', 'file_name', 'filename', 'filepath', 'image_path', 'path', 'image_name', 'file', 'img', 'img_path', 'jpg', 'jpeg', 'png', 'webp')
 
 def _column(there, wanted, usual, path, what):
-    "The column to use; `TclError` that names those there are"
+    "The column to use, capitals aside; `TclError` that names those there are"
+    known = {str(name).strip().lower(): name for name in reversed(there)}
     for name in [wanted] if wanted else usual:
-        if name in there: return name
+        if name.strip().lower() in known: return known[name.strip().lower()]
     there = ', '.join(map(repr, there)) or 'none'
     raise TclError(f"'{path}' has no column {wanted!r}: it has {there}" if wanted else
-                   f"'{path}' has no column for the {what}: it has {there}; expected one of {', '.join(usual)}")
+                   f"'{path}' has no column for the {what}: it has {there}; expected one of {', '.join(usual)}, or name it ({what}_column=NAME)")
 
 def _columns(there, image, caption, path):
     return dict(image=_column(there, image, _IMAGES, path, 'picture'), caption=_column(there, caption, _CAPTIONS, path, 'caption'))
 
 # %% ../nbs/08_pairs.ipynb #3dbc7086
-def _csv_lines(f):
-    "Each line of a csv (or tab-separated) file as a dictionary; None for one that is no such line"
-    head = f.readline(); f.seek(0)
-    lines = csv.DictReader(f, delimiter='\t' if '\t' in head else ',', skipinitialspace=True)
-    while True:
-        try: yield next(lines)
-        except csv.Error: yield None
-        except StopIteration: return
+def _encoding(start):
+    "How a table was saved, from its first bytes"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)): return 'utf-16'
+    for encoding, zeros in (('utf-16-le', start[1::2]), ('utf-16-be', start[::2])):
+        if zeros.count(0) > len(zeros)//2: return encoding
+    return 'utf-8-sig'
 
-def _json_lines(f):
-    for line in f:
-        try: row = json.loads(line) if line.strip() else {}
-        except ValueError: row = None
-        if row != {}: yield row if isinstance(row, dict) else None
+def _text_lines(path):
+    "Lines of a file as text; what is no UTF-8 is read as Western European"
+    with open(path, 'rb') as f: encoding = _encoding(f.read(2**12))
+    with open(path, encoding=encoding, errors='surrogateescape' if encoding == 'utf-8-sig' else 'replace', newline='') as f:
+        for line in f: yield line if line.isascii() or encoding != 'utf-8-sig' else _text(line.encode('utf-8', 'surrogateescape'))
 
-def _lines(path):
-    "Lines of a table of files: .jsonl, or else csv"
-    with open(path, encoding='utf-8-sig', errors='replace', newline='') as f:
-        yield from (_json_lines if str(path).endswith('.jsonl') else _csv_lines)(f)
+# %% ../nbs/08_pairs.ipynb #7050c592
+def _split(text, delimiter):
+    "Fields of a row, or None where a quote is left open"
+    try: rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error as e:
+        if 'unexpected end of data' in str(e): return None
+        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True))
+    return rows[0] if len(rows) == 1 else []
+
+class _Table:
+    "A csv file's header and rows"
+    def __init__(self, lines, image=None, caption=None):
+        self.lines, self.ahead = iter(lines), deque()
+        head = next((line for line in self.lines if line.strip()), '')
+        self.delimiter = max('\t,;|', key=lambda d: self._score(head, d))
+        self.names = [name.strip() for name in _split(head, self.delimiter) or head.strip().split(self.delimiter)]
+        self.at = self.names.index(image) if image in self.names else 0
+        self.ends_in_caption = caption is not None and self.names[-1:] == [caption]
+
+    def _score(self, head, delimiter):
+        names = [name.strip().strip('"').lower() for name in head.split(delimiter)]
+        return sum(name in (*_IMAGES, *_CAPTIONS) for name in names), len(names)
+
+    def _line(self, k):
+        "The k-th line from here, without going on to it"
+        while len(self.ahead) <= k and (line := next(self.lines, None)) is not None: self.ahead.append(line)
+        return self.ahead[k] if len(self.ahead) > k else None
+
+# %% ../nbs/08_pairs.ipynb #5c9fdf6c
+@patch
+def _is_row(self:_Table, line, like):
+    "Whether a line is a row by itself, of a picture of the same kind as in the fields `like`"
+    fields = _split(line, self.delimiter)
+    kinds = [Path(f[self.at]).suffix.lower() for f in (fields or [], like) if len(f) > self.at]
+    return fields is not None and len(fields) == len(self.names) and len(set(kinds)) == 1
+
+@patch
+def _length(self:_Table, most=50):
+    "How many lines the next row has"
+    text, like = self._line(0), self._line(0).split(self.delimiter)
+    if _split(text, self.delimiter) is not None: return 1
+    for k in range(1, most):
+        more = self._line(k)
+        if more is None or self._is_row(more, like): break
+        text += more
+        if _split(text, self.delimiter) is not None: return k + 1
+    return 1
+
+@patch
+def _fields(self:_Table, text):
+    "A row's fields, or in place of them what is wrong"
+    width, plain = len(self.names), text.rstrip('\r\n')
+    fields = _split(text, self.delimiter)
+    if fields is None: fields = [part.strip().strip('"') for part in plain.split(self.delimiter)] # nobody closed the quote
+    while len(fields) > width and not fields[-1].strip(): fields.pop()
+    if len(fields) > width and self.ends_in_caption and '"' not in text: fields = [part.strip() for part in plain.split(self.delimiter, width - 1)]
+    return fields if len(fields) <= width else f"row with more fields than columns (quote what has a '{self.delimiter}')"
+
+@patch
+def rows(self:_Table):
+    "Each row as a dictionary, or as a text that says what is wrong"
+    while self._line(0) is not None:
+        text = ''.join(self.ahead.popleft() for _ in range(self._length()))
+        try: fields = self._fields(text)
+        except csv.Error: fields = 'unreadable row'
+        if text.strip(): yield dict(zip(self.names, fields)) if isinstance(fields, list) else fields
+
+# %% ../nbs/08_pairs.ipynb #22ff62a8
+def _json_rows(path):
+    "Rows of a .jsonl file, or of a .json file with a list of them in it"
+    if not str(path).endswith('.jsonl'):
+        try: whole = json.loads(_text(Path(path).read_bytes()))
+        except ValueError: whole = None # lines, in spite of the name
+        if isinstance(whole, dict): whole = next((v for v in whole.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [whole])
+        if whole is not None:
+            yield from (row if isinstance(row, dict) else 'unreadable row' for row in whole)
+            return
+    for line in filter(str.strip, _text_lines(path)):
+        try: row = json.loads(line)
+        except (ValueError, RecursionError): row = None
+        if row != {}: yield row if isinstance(row, dict) else 'unreadable row'
+
+def _lines(path, image=None, caption=None):
+    "Rows of a table of files, as dictionaries or texts that say what is wrong"
+    if str(path).endswith(('.jsonl', '.json')): return _json_rows(path)
+    return _Table(_text_lines(path), image, caption).rows()
 
 # %% ../nbs/08_pairs.ipynb #ec1e3851
 def _table_rows(path, image, caption):
     "Rows of a csv or jsonl file, whose pictures are named relative to its folder"
-    for i, line in enumerate(_lines(path)):
-        if line is None: yield dict(key=f'{Path(path).name}, row {i}', fault='unreadable row'); continue
+    for i, line in enumerate(_lines(path, image, caption)):
+        if isinstance(line, str):
+            yield dict(key=f'{Path(path).name}, row {i}', fault=line)
+            continue
         name = line.get(image)
-        yield dict(key=str(name), image=Path(path).parent/str(name) if name else None, captions=_listed(line.get(caption)))
+        yield dict(key=str(name), image=Path(path).parent/str(name).strip() if name and str(name).strip() else None, captions=_sentences(line.get(caption)))
 
 def _parquet_rows(path, image, caption):
     "Rows of a parquet file, whose pictures are bytes, {bytes, path}, or names of files"
@@ -144,7 +298,7 @@ def _parquet_rows(path, image, caption):
             it = row.get(image)
             if isinstance(it, dict): it = it.get('bytes') or it.get('path')
             if isinstance(it, str): it = Path(path).parent/it
-            yield dict(key=f'{Path(path).stem}/{i:06}', image=it, captions=_listed(row.get(caption)))
+            yield dict(key=f'{Path(path).stem}/{i:06}', image=it, captions=_sentences(row.get(caption)))
 
 # %% ../nbs/08_pairs.ipynb #c400617d
 @lru_cache
@@ -185,6 +339,28 @@ class Source:
         parts = [(i, 1, 0) for i in range(len(self.shards))] if parts is None else parts
         return IterableDataset(ExamplesIterable(partial(_guarded, read=self.read), dict(shards=[(self.shards[i], *p) for i, *p in parts])))
 
+# %% ../nbs/08_pairs.ipynb #cdcc6829
+_SHARDS_READ, _ROWS_READ = 100, 100_000 # Of a source with more shards, names and sizes count; of a table, pictures in so many rows
+
+def _size(path):
+    try: return os.path.getsize(path)
+    except OSError: return None
+
+def _shard_facts(shard, read, few):
+    "What identifies a shard: its contents if they are few, and the sizes of the pictures that a table names"
+    if not isinstance(shard, str) or not Path(shard).is_file(): return [shard]
+    facts = [Path(shard).name, fingerprint(Path(shard)) if few else _size(shard)]
+    if getattr(read, 'func', None) is not _table_rows: return facts
+    rows = islice(read(shard), _ROWS_READ)
+    return facts + [_size(row['image']) for row in rows if isinstance(row.get('image'), Path)]
+
+@patch
+def identity(self:Source) -> str: # 16 hexadecimal digits
+    "A fingerprint of all that the source gives; raises `TclError` naming a file that can't be read"
+    few = len(self.shards) <= _SHARDS_READ
+    options = getattr(self.read, 'keywords', None)
+    return fingerprint(options, [_shard_facts(shard, self.read, few) for shard in self.shards])
+
 # %% ../nbs/08_pairs.ipynb #a9cddde3
 def _files(where, kind, ending, hint=''):
     "Files of a folder, a glob pattern or a path, sorted; `TclError` when there is none"
@@ -194,22 +370,30 @@ def _files(where, kind, ending, hint=''):
     if path.is_dir(): raise TclError(f"the folder '{where}' has no {ending} file{hint}")
     raise TclError(f"no file or folder is named '{where}'; {kind}: wants a folder of {ending} files, one such file, or a pattern like '{kind}:/data/*{ending}'")
 
-def _wds(where, image, caption): return _files(where, 'wds', '.tar'), _tar_rows
+def _wds(where, image, caption):
+    packed = sorted(p.name for p in Path(where).glob('*.t*gz')) if Path(where).is_dir() else []
+    hint = f"; '{packed[0]}' is compressed: unpack it (gunzip), shards are read as they are" if packed else ''
+    return _files(where, 'wds', '.tar', hint), _tar_rows
 
 def _csv(where, image, caption):
     files = _files(where, 'csv', '.csv')
     return files, partial(_table_rows, **_columns(_table_head(files[0]), image, caption, files[0]))
 
 def _table_head(path):
-    "Names of a table's columns"
-    try: return list(next((line for line in _lines(path) if line), {}))
+    "Names of a table's columns; raises `TclError` for a table without rows"
+    try:
+        rows = [row for row in islice(_lines(path), 100) if isinstance(row, dict)]
+        if rows: return list(dict.fromkeys(name for row in rows for name in row))
+        names = [] if str(path).endswith(('.json', '.jsonl')) else _Table(_text_lines(path)).names
     except OSError as e: raise TclError(f"cannot read the table '{path}': {e.strerror or e}") from e
+    raise TclError(f"the table '{path}' has no row" + f" below its header, {', '.join(map(repr, names))}"*(names not in ([], [''])))
 
 # %% ../nbs/08_pairs.ipynb #24bc8c94
 def _folder(where, image, caption):
     root = Path(where).expanduser()
     if not root.is_dir(): raise TclError(f"no folder is named '{where}'")
-    tables = next((t for n in ('metadata.jsonl', 'metadata.csv') if (t := sorted(root.rglob(n)))), None)
+    there = [path for path in walk(root) if path.name in ('metadata.jsonl', 'metadata.csv')]
+    tables = next((t for kind in ('.jsonl', '.csv') if (t := [path for path in there if path.suffix == kind])), None)
     if not tables: raise TclError(f"the folder '{where}' has no metadata.jsonl or metadata.csv that gives each file_name its text")
     return [str(t) for t in tables], partial(_table_rows, **_columns(_table_head(tables[0]), image, caption, tables[0]))
 
@@ -286,13 +470,13 @@ class _Stream:
         self.source, self.seed, self.part, self.parts, self.block = source, list(seed), part, parts, block
         self.place = dict(place or dict(epoch=0, block=0, at=None, given=0, skipped={}))
         self.fruit = self.place['epoch'] if place else -1 # the epoch that last gave a pair
-        self.rows = self._endless()
+        self.rows, self.examples = self._endless(), {} # cause → the first example of it
 
     def _endless(self):
         while True:
             yield from self._epoch()
             if self.place['epoch'] - self.fruit >= self.parts: # the parts change places: this one has seen all there is
-                raise TclError(f"no readable pair in '{self.source.name}' in a whole epoch: {_counts(self.place['skipped']) or 'it is empty'}")
+                raise TclError(f"no readable pair in '{self.source.name}' in a whole epoch: {_counts(self.place['skipped'], self.examples) or 'it is empty'}")
             self.place.update(epoch=self.place['epoch']+1, block=0, at=None, given=0)
 
     def _epoch(self):
@@ -308,7 +492,12 @@ class _Stream:
                 yield {name: value for name, (value,) in row.items()}
             p.update(block=p['block']+1, at=data.state_dict(), given=0)
 
-def _counts(skipped): return ', '.join(f'{n} {cause}' for cause, n in sorted(skipped.items(), key=lambda x: -x[1]))
+def _counts(skipped, examples=None):
+    "Causes in words, the most frequent first; the first example of each, if it is known"
+    known = {cause: f' ({example})' for cause, example in (examples or {}).items()}
+    return ', '.join(f'{n} {cause}{known.get(cause, "")}' for cause, n in sorted(skipped.items(), key=lambda x: -x[1]))
+
+def _example(row, e): return f"'{row['key']}'" + f': {textwrap.shorten(e.why, 100)}'*bool(e.why)
 
 # %% ../nbs/08_pairs.ipynb #fd3ecb75
 LONGEST = 1000 # Characters of the longest caption that is used
@@ -335,7 +524,7 @@ class _Skip(Exception):
 
 def _captions(row, longest):
     "The usable captions of a row, without repetitions"
-    told = [c for c in row['captions'] if c is not None]
+    told = [c for c in row['captions'] if _sentences(c)]
     if not told: raise _Skip('missing caption')
     told = list(dict.fromkeys(map(clean_caption, told))); faults = [caption_fault(c, longest) for c in told]
     if all(faults): raise _Skip(faults[0], textwrap.shorten(told[0], 40))
@@ -347,7 +536,7 @@ def _picture(image):
     if image is None: raise _Skip('missing picture')
     try:
         data = image if isinstance(image, bytes) else Path(image).read_bytes()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture: return to_mode(ImageOps.exif_transpose(picture))
+        with Image.open(io.BytesIO(data), formats=picture_formats()) as picture: return to_mode(ImageOps.exif_transpose(picture))
     except FileNotFoundError as e: raise _Skip('missing picture', str(e)) from e
     except UnidentifiedImageError as e: raise _Skip('corrupt picture', 'it is in no known format') from e
     except Exception as e: raise _Skip('corrupt picture', str(e) or type(e).__name__) from e
@@ -432,6 +621,7 @@ def _pair(self:_Lane, number):
 def _skip(self:_Lane, stream, row, e):
     counts = stream.place['skipped'] = dict(stream.place['skipped'])
     counts[e.cause] = counts.get(e.cause, 0) + 1
+    stream.examples.setdefault(e.cause, _example(row, e))
     if counts[e.cause] == 1: self.news[e.cause] = f"'{stream.source.name}': {e.cause} in '{row['key']}'" + f' ({textwrap.shorten(e.why, 100)})'*bool(e.why)
 
 # %% ../nbs/08_pairs.ipynb #e013471e
@@ -460,6 +650,12 @@ class _Batches(TorchIterable):
 
 def _as_it_is(x): return x
 
+def _watch(parent):
+    while os.getppid() == parent: time.sleep(1)
+    os._exit(1) # the process that started this one is gone
+
+def _end_with_parent(worker): threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
 # %% ../nbs/08_pairs.ipynb #c862a40d
 class Pairs:
     "An endless stream of batches of image–caption pairs, epoch after epoch, that can be resumed to the bit"
@@ -474,12 +670,13 @@ class Pairs:
         lanes:int=None, # Independent readers, a multiple of 'workers'; None: 4, or more for more workers
         table=None, # A CaptionTable: batches then have 'text' too
         longest:int=LONGEST, # Characters of the longest caption that is used
+        image:str=None, caption:str=None, # Columns of tables, as for open_source
     ):
         lanes = max(workers, 1)*-(-4//max(workers, 1)) if lanes is None else lanes
         if batch < 1 or seed < 0 or lanes < 1 or workers < 0: raise TclError(f'batch={batch}, lanes={lanes} must be 1 or more, seed={seed} and workers={workers} 0 or more')
         if not 0 <= rank < world_size: raise TclError(f'rank={rank}: must be one of 0 … {world_size-1}')
         if lanes % max(workers, 1): raise TclError(f'lanes={lanes} is no multiple of workers={workers}')
-        named = _weighted(sources)
+        named = _weighted(sources, image, caption)
         self.run = _Run(*zip(*named), transform, batch, seed, rank, world_size, lanes, shuffle, longest)
         self.workers, self.table, self.batches, self.places, self._told = workers, table, 0, [None]*lanes, set()
 
@@ -489,7 +686,7 @@ def __iter__(self:Pairs): # Yields dictionaries: image [B,3,H,W], caption, key (
     "Batches without end"
     context = 'fork' if self.workers and sys.platform == 'linux' else None # PyTorch's own choice up to Python 3.13
     loader = DataLoader(_Batches(self.run, self.places, self.batches), None, num_workers=self.workers, collate_fn=_as_it_is,
-                        multiprocessing_context=context, generator=torch.Generator()) # its own: training's is left alone
+                        multiprocessing_context=context, worker_init_fn=_end_with_parent, generator=torch.Generator()) # its own: training's is left alone
     for lane, batch, places, news, error in loader:
         self._tell(news)
         if error: raise TclError(error)
@@ -504,14 +701,14 @@ def _tell(self:Pairs, news):
         self._told.add(cause)
 
 # %% ../nbs/08_pairs.ipynb #80aa4de2
-def _weighted(sources):
+def _weighted(sources, image=None, caption=None):
     "Sources as they may be given → [(Source, weight), …]"
     if isinstance(sources, (str, Source)): sources = [sources]
     pairs = list(sources.items()) if isinstance(sources, dict) else [tuple(s) if isinstance(s, (tuple, list)) else (s, 1.) for s in sources]
     if not pairs: raise TclError("no source of pairs is given; the small world's is 'smallworld'")
     for name, weight in pairs:
         if not isinstance(weight, (int, float)) or not 0 < weight < float('inf'): raise TclError(f"the weight of source '{name}' must be a number above 0, not {weight!r}")
-    return [(s if isinstance(s, Source) else open_source(s), float(w)) for s, w in pairs]
+    return [(s if isinstance(s, Source) else open_source(s, image, caption), float(w)) for s, w in pairs]
 
 # %% ../nbs/08_pairs.ipynb #3172ed4d
 @patch
@@ -601,14 +798,16 @@ def load(cls:CaptionTable,
     return table
 
 # %% ../nbs/08_pairs.ipynb #5828109f
-def _usable(source, longest):
-    "(key, caption) of all captions of a source that training may draw"
+def _usable(source, longest, skipped, examples):
+    "(key, caption) of all captions of a source that training may draw; the others are counted"
     for row in source.rows().iter(1):
         row = {name: value for name, (value,) in row.items()}
         try:
-            if 'fault' in row: raise _Skip(row['fault'])
+            if 'fault' in row: raise _Skip(row['fault'], row.get('why', ''))
             for caption in _captions(row['later']() if 'later' in row else row, longest): yield row['key'], caption
-        except _Skip: pass # training will count it
+        except _Skip as e:
+            skipped[e.cause] += 1
+            examples.setdefault(e.cause, _example(row, e))
 
 @torch.no_grad()
 def _part(path, told, clip, batch, bar):
@@ -634,13 +833,14 @@ def embed_captions(
     longest:int=LONGEST, # Characters of the longest caption that is used
 ) -> CaptionTable: # Also written to 'out'
     "Embed all captions of a source once; goes on where an earlier try was stopped"
-    out, told, paths = Path(out), _usable(source, longest), []
+    skipped, examples = Counter(), {}
+    out, told, paths = Path(out), _usable(source, longest, skipped, examples), []
     parts = out.with_name(f'{out.name}.parts')
     with tqdm(unit=' captions') as bar, warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'a text has') # long captions are cut off, as in training
         while some := list(islice(told, per_part)):
             paths.append(parts/f'{len(paths):06}.safetensors'); _part(paths[-1], some, clip, batch, bar)
-    if not paths: raise TclError(f"'{source.name}' has no usable caption")
+    if not paths: raise TclError(f"'{source.name}' has no usable caption: {_counts(skipped, examples) or 'it is empty'}")
     tensors = [read_safetensors(p)[0] for p in paths]
     digest, first = np.unique(torch.cat([t['digest'] for t in tensors]).numpy(), return_index=True)
     embedding = torch.cat([t['embedding'].half() if half else t['embedding'] for t in tensors])[torch.from_numpy(first)]
@@ -658,13 +858,14 @@ def tcl_embed(argv=None):
     ap.add_argument('--clip', default='ViT-B-16-quickgelu', help="the tower: an open_clip name, 'small', or a file (default: %(default)s)")
     ap.add_argument('--pretrained', help="weights of an open_clip model: a tag or a file (default: openai)")
     ap.add_argument('--out', required=True, metavar='FILE', help='file to write, .safetensors')
+    for what in ('image', 'caption'): ap.add_argument(f'--{what}-column', metavar='NAME', help=f"a table's column with the {what}s, if it has another name than usual")
     ap.add_argument('--batch', type=int, default=256, help='captions at a time (default: %(default)s)')
     ap.add_argument('--half', action='store_true', help='keep 16 bits a number in place of 32')
     args = ap.parse_args(argv)
     if args.batch < 1: raise TclError(f'--batch {args.batch}: must be 1 or more')
     if args.source.startswith('smallworld'): raise TclError('smallworld draws its scenes anew: embed the captions in training, or write shards (write_shards) and give their folder')
-    check_folder(Path(args.out).parent); source = open_source(args.source)
+    check_folder(Path(args.out).parent); source = open_source(args.source, args.image_column, args.caption_column)
     own = args.clip == 'small' or Path(args.clip).is_file()
-    clip = load_clip(args.clip, args.pretrained or (None if own else 'openai')).to('cuda' if torch.cuda.is_available() else 'cpu')
+    with advice('--pretrained FILE'): clip = load_clip(args.clip, args.pretrained or (None if own else 'openai')).to('cuda' if torch.cuda.is_available() else 'cpu')
     table = embed_captions(source, clip, args.out, args.batch, args.half)
     print(f"{len(table)} captions of '{source.name}' embedded; written to '{args.out}'")

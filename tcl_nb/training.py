@@ -6,10 +6,11 @@
 __all__ = ['Objective', 'pair_noise', 'sum_gradients', 'schedule', 'scaled_rate', 'optimiser', 'set_stage', 'pairs', 'train',
            'Stream', 'Plain', 'Steps', 'Gradients', 'learner', 'Numbers', 'Bar', 'add_row', 'cut_table', 'Table',
            'draw_samples', 'Pictures', 'Judge', 'save_checkpoint', 'load_checkpoint', 'Save', 'Recipe', 'make_recipe',
-           'recipes', 'read_recipe', 'Feed', 'run_objective', 'run_recipe', 'tcl_train']
+           'recipes', 'read_recipe', 'Feed', 'alone', 'run_objective', 'run_recipe', 'tcl_train']
 
 # %% ../nbs/09_training.ipynb #c9302f83
-import csv, difflib, importlib, json, math, platform, signal, sys, textwrap, time, warnings
+import csv, difflib, importlib, json, math, os, platform, signal, sys, textwrap, threading, time, warnings
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +21,8 @@ from safetensors.torch import save_file
 from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from . import __version__
-from .core import Arguments, TclError, assets, check_folder, command, denormalise, named_function, normalise, show_image, writing
+from .core import (Arguments, TclError, advice, assets, check_folder, command, denormalise, fingerprint, named_function, normalise, show_image,
+    weights_hash, writing)
 from .smallworld import SmallWorld
 from .clip import FrozenCLIP, load_clip, read_safetensors
 from .grounder import Grounder, load_grounder, save_grounder
@@ -461,7 +463,7 @@ def save_checkpoint(
     with writing(path) as aside: save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, aside, {'tcl_nb checkpoint': json.dumps(about)})
 
 # %% ../nbs/09_training.ipynb #d122554e
-def _checked(path, objective, recipe, free, defaults=None):
+def _checked(path, objective, recipe, free, defaults=None, inputs=None):
     "(tensors, what is known) of a checkpoint that fits"
     tensors, meta = read_safetensors(path, 'a checkpoint'); clip = objective.frozen[0]
     try: about = json.loads(meta['tcl_nb checkpoint'])
@@ -471,6 +473,10 @@ def _checked(path, objective, recipe, free, defaults=None):
     old = {**(defaults or {}), **(about.get('recipe') or {})} # a key that the run didn't know yet had its default
     for k, v in (recipe or {}).items():
         if k not in free and old.get(k) != v: raise TclError(f"'{path}' is of another run: it has {k}={old.get(k)!r}, here it is {v!r}; go on as it was, or give another out=FOLDER")
+    changed = [name for name, it in (inputs or {}).items() if about.get('inputs', {}).get(name, it) != it]
+    if changed:
+        said = 'was finished before with' if about['step'] == (recipe or {}).get('steps') else 'was begun with'
+        raise TclError(f"'{path}' {said} other data: what '{changed[0]}' stands for has changed since; give another out=FOLDER to train with it as it is now")
     if len(about['stream']) != ranks()[1]: raise TclError(f"'{path}' was written by {len(about['stream'])} processes, here are {ranks()[1]}")
     return tensors, about
 
@@ -483,9 +489,10 @@ def load_checkpoint(
     recipe:dict=None, # Must be that of the checkpoint
     free=(), # Keys of the recipe that may differ
     defaults:dict=None, # The recipe's defaults, for keys that the run didn't know yet
+    inputs:dict=None, # Name → fingerprint of what the run reads; must be as it was
 ) -> dict: # What is known of it: step, recipe, versions, …
     "Go on where a checkpoint was saved; raises `TclError` that names a file which is damaged, or of another tower or run"
-    tensors, about = _checked(path, objective, recipe, free, defaults)
+    tensors, about = _checked(path, objective, recipe, free, defaults, inputs)
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
     try: objective.load_state_dict(part('model.'))
     except RuntimeError as e: raise TclError(f"the weights in '{path}' don't fit: {' '.join(str(e).split())[:200]}") from e
@@ -498,36 +505,46 @@ def load_checkpoint(
 
 # %% ../nbs/09_training.ipynb #6cb1ccfb
 def _any_rank(yes, device):
-    "Whether any rank says yes"
+    "The highest number that a rank says; 0 is no"
     if ranks()[1] == 1: return yes
-    votes = torch.tensor(float(yes), device=device); dist.all_reduce(votes)
-    return votes.item() > 0
+    votes = torch.tensor(yes, device=device)
+    dist.all_reduce(votes, dist.ReduceOp.MAX)
+    return votes.item()
 
 class Save(Plain):
-    "Saves the run every so many steps, at its end, and when it is told to stop by SIGTERM; then `learn.stopped` is True"
+    "Saves the run every so many steps, at its end, and when SIGTERM or Ctrl-C ask it to stop; then `learn.stopped` is the signal"
     order = 70 # after all others
     def __init__(self,
         path, # The checkpoint
         stream, # The pairs, with a state_dict
         every:int=1000, # Steps from checkpoint to checkpoint
         recipe:dict=None, # Kept with it
-    ): self.path, self.stream, self.every, self.recipe, self.asked = path, stream, every, recipe, False
+        inputs:dict=None, # Fingerprints of what the run reads, kept with it
+    ):
+        self.path, self.stream, self.every, self.about = path, stream, every, dict(recipe=recipe, inputs=inputs or {})
+        self.asked, self.since, self.before = 0, 0., {} # which signal, when, and what signals meant before
+
+    def ask(self, number, frame):
+        now = time.monotonic()
+        if number == signal.SIGINT and self.asked == number and now - self.since > 1: raise KeyboardInterrupt # again: at once
+        self.asked, self.since = self.asked or number, self.since or now
 
     def before_fit(self):
-        self.learn.stopped = False
-        def ask(*_): self.asked = True
-        try: self.before = signal.signal(signal.SIGTERM, ask)
-        except ValueError: self.before = None # not the main thread
+        self.learn.stopped = 0
+        try: self.before = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError: self.before = {} # not the main thread
 
     def after_batch(self):
         stop, step = _any_rank(self.asked, self.xb[0].device), self.train_iter
         if not stop and step % self.every and step != self.learn.steps.steps: return
         best = self.learn.judge.best if hasattr(self.learn, 'judge') else None
-        save_checkpoint(self.path, self.model, self.learn.opt.opt, step, self.stream, recipe=self.recipe, best=best)
-        if stop and step != self.learn.steps.steps: self.learn.stopped = True; raise CancelFitException
+        save_checkpoint(self.path, self.model, self.learn.opt.opt, step, self.stream, best=best, **self.about)
+        if stop and step != self.learn.steps.steps: self.learn.stopped = int(stop); raise CancelFitException
 
     def after_fit(self):
-        if self.before is not None: signal.signal(signal.SIGTERM, self.before)
+        for number, before in self.before.items():
+            if before is not None: signal.signal(number, before)
+        self.before = {}
 
 # %% ../nbs/09_training.ipynb #088ee1d3
 @dataclass
@@ -540,6 +557,8 @@ class Recipe:
     gate:float = 0. # Where a new grounder's gates start
     attention:str = 'identity' # Of the copied block, see clip.PLUGS
     sources:str|list|dict = 'smallworld' # Where pairs come from, see open_source; a dictionary gives weights
+    image_column:str|None = None # Of tables: the column that names the pictures; None: found by its usual names
+    caption_column:str|None = None # The same for the captions
     transform:str = 'plain' # plain, light, published, or module:function
     size:int = 64 # Side of the training images in pixels
     table:str|None = None # Captions embedded beforehand, a file of tcl_embed
@@ -620,6 +639,7 @@ def recipes(
 def _yaml(text, where):
     try: return yaml.safe_load(text)
     except yaml.YAMLError as e: raise TclError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
+    except (RecursionError, ValueError) as e: raise TclError(f"{where} can't be read as YAML: {e}") from e # nested too deep; a date that is none
 
 def _typed(kind, key, text, where):
     "What follows key= on the command line: a text as it was typed, anything else (and what is in quotes) as YAML"
@@ -663,18 +683,32 @@ class Feed:
         pairs:Pairs, # The stream
         clip:FrozenCLIP, # Reads captions that have no embedding yet
         seed:int=0, # Of the noise
-    ): self.pairs, self.clip, self.seed = pairs, clip, seed
+    ): self.pairs, self.clip, self.seed, self.seen, self.begun = pairs, clip, seed, set(), None
 
     def __iter__(self):
         stream = iter(self.pairs)
         mask = getattr(signal, 'pthread_sigmask', None) # Windows has none
-        old = mask and mask(signal.SIG_BLOCK, {signal.SIGTERM})
+        old = mask and mask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         try: first = next(stream) # here workers start, and they keep this mask
         finally: mask and mask(signal.SIG_SETMASK, old)
         for b in chain([first], stream):
+            self._count(b)
             text = b['text'] if 'text' in b else self.clip.text_embedding(b['caption'])
             noise = pair_noise(b['number'], tuple(4*s for s in self.clip.grid(b['image'])), self.seed)
             yield b['image'], text, noise, dict(key=b['key'], caption=b['caption'])
+
+# %% ../nbs/09_training.ipynb #25c641e8
+@patch
+def _count(self:Feed, batch):
+    "Warn when the data are fewer than a batch"
+    run = self.pairs.run
+    whole = run.batch*run.world_size
+    if self.seen is None or len(self.seen) >= whole: return
+    self.begun = batch['epoch'].min().item() if self.begun is None else self.begun
+    self.seen.update(zip(batch['source'].tolist(), batch['key']))
+    if batch['epoch'].max().item() - self.begun < run.lanes*run.world_size or len(self.seen) >= whole: return
+    warnings.warn(f'a batch has {whole} pairs, but there are only {len(self.seen)} different ones: a contrastive loss then takes a pair for its own opposite; give a smaller batch or more data')
+    self.seen = None
 
 # %% ../nbs/09_training.ipynb #46a706cf
 def _loggers(r, out):
@@ -686,11 +720,55 @@ def _loggers(r, out):
         return [Recorder(valid_metrics=False), importlib.import_module('fastai.callback.wandb').WandbCallback(log_preds=False)]
     except ImportError as e: raise TclError(f'logger={r.logger} needs another package: pip install {r.logger} ({e})') from e
 
-def _callbacks(r, out, stream):
+def _callbacks(r, out, stream, inputs):
     "Watching, judging and saving; what writes, on rank 0 only"
     first = [Bar(), Table(out/'log.csv', r.log_every)] if not ranks()[0] else []
     judge = [Judge(named_function(r.evaluate), out, r.evaluate_every)] if r.evaluate else []
-    return [Numbers(out), *first, *judge, Save(out/'last.safetensors', stream, r.save_every, asdict(r)), *_loggers(r, out)]
+    return [Numbers(out), *first, *judge, Save(out/'last.safetensors', stream, r.save_every, asdict(r), inputs), *_loggers(r, out)]
+
+# %% ../nbs/09_training.ipynb #1e77c0de
+_LOCKS = importlib.import_module('fcntl') if os.name == 'posix' else None
+
+@contextmanager
+def alone(
+    folder, # Made if need be
+    seconds:float=5., # How long to wait for one that is just ending
+): # A context; raises TclError if another process is in it
+    "Within this block no other process trains into the folder"
+    if ranks()[0] or not _LOCKS:
+        yield
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    at, end = os.open(folder, os.O_RDONLY), time.monotonic() + seconds
+    try:
+        while _busy(at):
+            if time.monotonic() > end: raise TclError(f"another training writes into '{folder}' just now; give another out=FOLDER")
+            time.sleep(.1)
+        yield
+    finally: os.close(at)
+
+def _busy(at):
+    try: _LOCKS.flock(at, _LOCKS.LOCK_EX | _LOCKS.LOCK_NB)
+    except BlockingIOError: return True
+    except OSError: pass # a file system without locks
+    return False
+
+# %% ../nbs/09_training.ipynb #5a90c1d7
+def _identities(stream):
+    "Name → fingerprint of the sources, on all ranks as the first one finds them"
+    found = None if ranks()[0] else {source.name: source.identity() for source in stream.run.sources}
+    return _gathered(found)[0]
+
+def _fit(learn, callbacks):
+    "Train; whatever happens, signals mean afterwards what they meant before"
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'a text has') # long captions are cut off
+        try: learn.fit(1)
+        finally:
+            for save in callbacks:
+                if isinstance(save, Save): save.after_fit()
+            if hasattr(learn, 'bar') and hasattr(learn.bar, 'line'): learn.bar.line.close() # so that an error gets a line of its own
+    return learn.stopped
 
 # %% ../nbs/09_training.ipynb #77674873
 def run_objective(
@@ -699,49 +777,66 @@ def run_objective(
     stream:Pairs, # Where the run's place is kept
     feed, # Iterable of (image, text, noise, about) from the stream
     callbacks=(), # More callbacks
-) -> bool: # Whether it was stopped by SIGTERM before its end
+    inputs:dict=None, # Name → fingerprint of what the run depends on beside recipe and sources
+) -> int: # The signal that stopped it before its end, or 0
     "Train an objective, or go on with it; writes log.csv and last.safetensors into the recipe's folder"
     out, world = Path(r.out), ranks()[1]
     last = out/'last.safetensors'
+    inputs = {**(inputs or {}), **_identities(stream)}
     lr = scaled_rate(r.lr, r.batch*world) if r.per_4096 else r.lr
-    opt, more = optimiser(objective, lr, r.decay, r.published_decay), _callbacks(r, out, stream)
-    about = load_checkpoint(last, objective, opt, stream, asdict(r), _FREE, asdict(type(r)())) if last.is_file() else {}
-    learn = learner(objective, feed, r.steps, lr, [*more, *callbacks], opt, about.get('step', 0),
-                    block_from=r.block_from, warmup=r.warmup, floor=r.floor, start=r.start)
-    if hasattr(learn, 'judge'): learn.judge.best = about.get('best')
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'a text has') # long captions are cut off
-        try:
-            if about.get('step') != r.steps: learn.fit(1)
-        finally:
-            if hasattr(learn, 'bar') and hasattr(learn.bar, 'line'): learn.bar.line.close() # so that an error gets a line of its own
-    return getattr(learn, 'stopped', False)
+    opt, more = optimiser(objective, lr, r.decay, r.published_decay), _callbacks(r, out, stream, inputs)
+    with alone(out):
+        about = load_checkpoint(last, objective, opt, stream, asdict(r), _FREE, asdict(type(r)()), inputs) if last.is_file() else {}
+        learn = learner(objective, feed, r.steps, lr, [*more, *callbacks], opt, about.get('step', 0),
+                        block_from=r.block_from, warmup=r.warmup, floor=r.floor, start=r.start)
+        if hasattr(learn, 'judge'): learn.judge.best = about.get('best')
+        if about.get('step') != r.steps: return _fit(learn, more)
+    warnings.warn(f"'{last}' was finished before: {r.steps} steps of this recipe, and its sources and weights are what they were; nothing is trained now. Another out=FOLDER trains anew")
+    return 0
 
 # %% ../nbs/09_training.ipynb #b4930df8
 _FREE = 'out', 'device', 'workers', 'log_every', 'save_every', 'picture_every', 'evaluate', 'evaluate_every', 'logger'
 
 def _objective(r, device):
     "Tower and grounder as the recipe wants them"
-    clip = load_clip(r.clip, r.pretrained).to(device)
+    with advice('pretrained=FILE'): clip = load_clip(r.clip, r.pretrained).to(device)
     torch.manual_seed(r.seed)
-    grounder = load_grounder(r.init, clip).train() if r.init else Grounder(clip, gate=r.gate, attention=r.attention)
+    with advice('init=FILE'): grounder = load_grounder(r.init, clip).train() if r.init else Grounder(clip, gate=r.gate, attention=r.attention)
     weights = WEIGHTS if r.weights is None else r.weights
     return Objective(clip, grounder, weights, r.positive, r.negative, r.chunk, r.amp and device.type == 'cuda').to(device)
+
+def _check_batch(r, world):
+    "Raise `TclError` for a batch in which nothing can be compared"
+    weights = WEIGHTS if r.weights is None else r.weights
+    if r.batch*world == 1 and (weights.get('image') or weights.get('feature')):
+        raise TclError('batch=1: the contrastive terms compare a pair with the others of its batch, and there are none; give batch=2 or more')
+
+def _inputs(r, objective):
+    "What a run depends on beside recipe and sources: name → fingerprint"
+    clip = objective.frozen[0]
+    out = {f'clip={r.clip}': weights_hash(clip)}
+    if r.init: out[f'init={r.init}'] = weights_hash(objective.grounder)
+    if r.table: out[f'table={r.table}'] = fingerprint(Path(r.table))
+    if ':' in r.transform: out[f'transform={r.transform}'] = fingerprint(named_function(r.transform))
+    return out
 
 def run_recipe(
     r:Recipe, # What to train
     callbacks=(), # More callbacks
-) -> tuple: # (the trained Objective, True if it was stopped by SIGTERM before its end)
+) -> tuple: # (the trained Objective, the signal that stopped it before its end or 0)
     "Train a recipe, or go on with it; writes log.csv, samples, last.safetensors and at the end grounder.safetensors"
     device, out = join_processes(r.device), Path(r.out)
     rank, world = ranks()
     check_folder(out)
+    _check_batch(r, world)
     objective = _objective(r, device)
+    inputs = _inputs(r, objective)
     clip = objective.frozen[0]
     table = CaptionTable.load(r.table, clip) if r.table else None
-    stream = Pairs(r.sources, _transform(r, clip), r.batch, r.seed, rank, world, r.workers, r.shuffle, table=table)
+    stream = Pairs(r.sources, _transform(r, clip), r.batch, r.seed, rank, world, r.workers, r.shuffle, table=table,
+                   image=r.image_column, caption=r.caption_column)
     pictures = [] if rank else [Pictures(out/'samples', r.picture_every)]
-    stopped = run_objective(r, objective, stream, Feed(stream, clip, r.seed), [*pictures, *callbacks])
+    stopped = run_objective(r, objective, stream, Feed(stream, clip, r.seed), [*pictures, *callbacks], inputs)
     if not stopped and not rank: save_grounder(objective.grounder, out/'grounder.safetensors')
     return objective, stopped
 
@@ -764,7 +859,7 @@ def tcl_train(argv=None):
     if not ranks()[0]:
         print(f"stopped by a signal, saved in '{r.out}'; the same command goes on from there" if stopped else f"done: '{Path(r.out)/'grounder.safetensors'}'", file=sys.stderr)
     if ranks()[1] > 1: dist.destroy_process_group()
-    if stopped: sys.exit(143)
+    if stopped: sys.exit(128 + stopped)
 
 # %% ../nbs/09_training.ipynb #1982719e
 #| eval: false
