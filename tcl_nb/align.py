@@ -16,8 +16,9 @@ import numpy as np, torch, torch.nn as nn, torch.nn.functional as F, yaml
 from fastcore.basics import patch
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
-from .core import Arguments, TclError, check_folder, command, writing
+from .core import Arguments, TclError, check_folder, command, fingerprint, writing
 from .clip import PHOTO_TEMPLATES, FrozenCLIP, load_clip, resize_positions, run_trunk
+from .grounder import Grounder, save_grounder
 from .losses import joined, join_processes, ranks, symmetric_cross_entropy, temperature
 from .masking import unit
 from .pairs import CaptionTable, Pairs, Source, clean_caption, embed_captions, open_source, plain_transform
@@ -280,13 +281,21 @@ def recall(
     return {f'recall_{k}': round(100*(place < k).float().mean().item(), 2) for k in (1, 10)}
 
 # %% ../nbs/appendix/H_align.ipynb #39ce079f
+def _made_from(r, spec): return dict(source=str(spec), backbone=r.backbone, weights=str(r.backbone_weights), stride=r.stride, size=r.size)
+
+def _other(before, about):
+    "In words, what kept maps were made from"
+    names = [f'{k} {before[k]}' for k in before if k != 'contents' and before[k] != about.get(k)]
+    return ', '.join(names) or f"{before['source']} as it was before it was changed"
+
 def _kept(r, clip, spec, folder):
     "(source of maps, table of captions) of a source, made if they aren't there"
-    about = dict(source=str(spec), backbone=r.backbone, weights=str(r.backbone_weights), stride=r.stride, size=r.size)
-    note = folder/'about.json'
-    if not note.is_file() or json.loads(note.read_text()) != about:
-        if note.is_file(): raise TclError(f"'{folder}' holds maps of {note.read_text()}; give another maps=FOLDER")
-        rows = distinct(open_source(spec))
+    about, note, given = _made_from(r, spec), folder/'about.json', open_source(spec, r.image_column, r.caption_column)
+    about['contents'] = [given.identity(), *(fingerprint(Path(w)) for w in [r.backbone_weights] if w and Path(w).is_file())]
+    before = json.loads(note.read_text()) if note.is_file() else {}
+    if before != {k: about[k] for k in before if k in about}: raise TclError(f"'{folder}' holds maps of {_other(before, about)}; give another maps=FOLDER")
+    if not before:
+        rows = distinct(given)
         if not rows: raise TclError(f"'{spec}' has no pairs")
         compute_maps(clip, rows, r.size, folder)
         with writing(note) as aside: aside.write_text(json.dumps(about))
@@ -333,7 +342,7 @@ def run_alignment(
     r:AlignRecipe, # What to train
     callbacks=(), # More callbacks
 ) -> tuple: # (the trained Alignment, its scores; None if it was stopped by SIGTERM before its end)
-    "Align a tower with captions, or go on with it; writes log.csv, last.safetensors and at the end tower.safetensors"
+    "Align a tower with captions, or go on with it; writes log.csv, last.safetensors and at the end tower.safetensors and model.safetensors"
     device, out = join_processes(r.device), Path(r.out)
     check_folder(out)
     tower, clip = _tower(r)
@@ -347,7 +356,7 @@ def run_alignment(
     return objective, finish(r, tower, clip, objective.eval(), source, table)
 
 def finish(r, tower, clip, objective, source, table):
-    "Measure, fit the static table, and write the tower"
+    "Measure, fit the static table, and write the tower, and a grounder without decoder that gives its own dense map"
     scores = {}
     if r.validation:
         held, held_table = _kept(r, clip, r.validation, Path(r.maps)/'validation')
@@ -364,7 +373,9 @@ def finish(r, tower, clip, objective, source, table):
         tower = Tower(tower.visual, static, config)
     with torch.no_grad(): tower.logit_scale.copy_(objective.scale)
     if not ranks()[0]:
-        save_tower(tower, Path(r.out)/'tower.safetensors', recipe=asdict(r), scores=scores)
+        path = Path(r.out)/'tower.safetensors'
+        save_tower(tower, path, recipe=asdict(r), scores=scores)
+        save_grounder(Grounder(load_clip(path), decoder=False), Path(r.out)/'model.safetensors')
         with writing(Path(r.out)/'scores.json') as aside: aside.write_text(json.dumps(scores) + '\n')
     return scores
 

@@ -17,7 +17,7 @@ import numpy as np, torch
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as rle
 from tqdm.auto import tqdm
-from .core import Arguments, TclError, assets, command, left_out, palette, picture_endings, picture_files, to_mode, to_tensor, writing
+from .core import Arguments, TclError, assets, command, left_out, palette, picture_endings, picture_files, to_mode, to_tensor, walk, writing
 from .smallworld import STUFF, SmallWorld
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #330e9679
@@ -272,11 +272,8 @@ def _choose_words(names, published, background):
 # %% ../nbs/appendix/E_benchmarks.ipynb #ef297233
 def _scan(folder, ending):
     "The names, without the ending, of all files below a folder that have the ending; hidden files are passed over"
-    found = set()
-    for at, _, files in os.walk(folder, followlinks=True):
-        inner = os.path.relpath(at, folder).replace(os.sep, '/')
-        found.update(f[:-len(ending)] if inner == '.' else f'{inner}/{f[:-len(ending)]}' for f in files if f.endswith(ending) and f[0] != '.')
-    return found
+    if not Path(folder).is_dir(): return set()
+    return {path.relative_to(folder).as_posix().removesuffix(ending) for path in walk(folder) if path.name.endswith(ending)}
 
 def _at(f, root, part, split):
     "(folder, ending) of a benchmark's `part` ('pictures', 'labels' or 'raw')"

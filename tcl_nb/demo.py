@@ -11,7 +11,7 @@ import json, textwrap, time
 from pathlib import Path
 import matplotlib.pyplot as plt, torch, torch.nn.functional as F
 from tqdm.auto import tqdm
-from .core import Arguments, TclError, check_folder, command, normalise, overlay, show_image, writing
+from .core import Arguments, TclError, advice, check_folder, command, normalise, overlay, show_image, writing
 from .smallworld import SmallWorld
 from .clip import FrozenCLIP, load_clip
 from .grounder import Grounder, load_grounder, save_grounder
@@ -170,7 +170,7 @@ def tcl_demo(argv=None):
     world, clip = SmallWorld.load(), load_clip('small')
     extra = world.designs(args.designs) if args.designs else None
     if extra: clip.class_embedding(extra[1].names)
-    grounder = load_grounder(args.load, clip) if args.load else None
+    with advice('--load FILE'): grounder = load_grounder(args.load, clip) if args.load else None
 
     before, seeds = maskclip_system(clip), range(args.seed, args.seed + args.seeds)
     start, rows, seconds = score(before, clip, world, extra, args.scenes), [], []

@@ -21,7 +21,7 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 from . import __version__
 from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, advice, check_folder, command, cut_padding,
-    fingerprint, fit_size, named_function, normalise, overlay, pad_to_patch, resize, strips, weights_hash, writing)
+    fingerprint, fit_size, legible, named_function, normalise, overlay, pad_to_patch, resize, strips, weights_hash, writing)
 from .clip import FrozenCLIP, IMAGENET_TEMPLATES, MASKCLIP_TEMPLATES, PHOTO_TEMPLATES, SINGLE_TEMPLATE, SMALL_TEMPLATES, TCL_TEMPLATES, TextTable, WordTokenizer
 from .towers import Stem
 from .smallworld import SmallWorld, Split
@@ -142,6 +142,9 @@ class Protocol(Settings):
         self._check('score', lambda v: v in ('mask', 'softmax', 'groups'), "'mask', 'softmax' or 'groups'")
         self._check('border', lambda v: v in ('pad', 'corner', 'drop'), "'pad', 'corner' or 'drop'")
         self._check('templates', lambda v: v in TEMPLATES if isinstance(v, str) else len(v) > 0, f"one of {', '.join(TEMPLATES)}, or a list of templates")
+        for k in ('mean', 'std'): self._check(k, lambda v: isinstance(v, (tuple, list)) and len(v) == 3 and all(type(x) in (int, float) for x in v), 'three numbers')
+        self._check('only', lambda v: isinstance(v, dict) and all(isinstance(x, dict) for x in v.values()), 'a table: benchmark → what differs there')
+        for k in ('normalise_first', 'refine_photo'): self._check(k, lambda v: isinstance(v, bool), 'true or false')
         self._check('scale', lambda v: type(v) in (int, float) and v > 0, 'a number above 0')
         self._check('least_share', lambda v: type(v) in (int, float) and 0 <= v < 1, 'a number from 0 to below 1')
 
@@ -798,7 +801,7 @@ def draw_classes(
         values = [r.classes[n] for n in names]; tall = .8/len(results)
         ax.barh([k + i*tall for k in range(len(names))], values, tall, align='edge', label=f'{r.system}: mIoU {r.miou:.1f}')
     ax.set(yticks=[k + .4 for k in range(len(names))], xlabel='IoU, %', title=f"{results[0].benchmark}, protocol {results[0].protocol['name']}: IoU of each class")
-    ax.set_yticklabels(names, fontsize=8); ax.invert_yaxis(); ax.legend(fontsize=8)
+    ax.set_yticklabels(legible(names)[0], fontsize=8, family=legible(names)[1]); ax.invert_yaxis(); ax.legend(fontsize=8)
     return fig
 
 # %% ../nbs/10_evaluation.ipynb #48279351
@@ -810,14 +813,15 @@ def draw_confusion(
     m = result.counts.double(); wrong = m.sum(1) + m.sum(0) - 2*m.diag()
     who = wrong.topk(min(most, len(m))).indices.sort().values
     share = 100*m[who][:, who]/m[who].sum(1, keepdim=True).clamp(min=1)
-    names = [result.names[i] for i in who]
+    names, family = legible([result.names[i] for i in who])
     fig, ax = plt.subplots(figsize=(6.2, 5.4), layout='constrained')
     shown = ax.imshow(share, cmap='Blues', vmin=0, vmax=100); fig.colorbar(shown, label="% of the true class's pixels", shrink=.8)
     for y, row in enumerate(share.tolist()):
         for x, v in enumerate(row):
             if v >= 1: ax.text(x, y, f'{v:.0f}', ha='center', va='center', fontsize=7, color='white' if v > 60 else 'black')
     ax.set(xticks=range(len(names)), yticks=range(len(names)), xlabel='called', ylabel='truth', title=f'{result.system} on {result.benchmark}: the classes with most errors')
-    ax.set_xticklabels(names, rotation=60, ha='right', fontsize=8); ax.set_yticklabels(names, fontsize=8)
+    ax.set_xticklabels(names, rotation=60, ha='right', fontsize=8, family=family)
+    ax.set_yticklabels(names, fontsize=8, family=family)
     return fig
 
 # %% ../nbs/10_evaluation.ipynb #6084da70
@@ -840,8 +844,8 @@ def draw_pictures(
         there = [k for k in both[0].unique().tolist() if k]; seen = there + [k for k in both[1].unique().tolist() if k and k not in there]
         for ax, labels, what in zip(column, both, (f'{result.pictures[key]:.0f}', '')):
             overlay(resize(image, size), labels, classes.names, ax, what, legend=False, order=seen)
-        told = '\n'.join(f'{n} {classes.names[k-1]}' for n, k in enumerate(seen[:5], 1)) + ('\n…' if len(seen) > 5 else '')
-        column[1].text(.5, -.05, told, fontsize=6.5, ha='center', va='top', transform=column[1].transAxes)
+        told, family = legible(['\n'.join(f'{n} {classes.names[k-1]}' for n, k in enumerate(seen[:5], 1)) + ('\n…' if len(seen) > 5 else '')])
+        column[1].text(.5, -.05, told[0], fontsize=6.5, family=family, ha='center', va='top', transform=column[1].transAxes)
     fig.suptitle(f'{result.system} on {result.benchmark}: truth above, prediction below; best on the left, worst on the right, with their own mIoU', fontsize=8)
     return fig
 

@@ -16,10 +16,10 @@ import anywidget, ipywidgets as W, matplotlib, numpy as np, torch, torch.nn.func
 from fastcore.basics import patch
 from IPython.display import display
 from PIL import Image, ImageDraw, ImageFont
-from .core import Arguments, TclError, check_folder, command, cut_padding, fit_size, normalise, pad_to_patch, palette, read_picture, resize, strips, to_tensor
+from .core import Arguments, TclError, advice, check_folder, command, cut_padding, fit_size, normalise, pad_to_patch, palette, read_picture, resize, strips, to_tensor
 from .smallworld import STUFF, SmallWorld
 from .clip import WordTokenizer
-from .segmentation import Segmentation, Segmenter, averaged, maskclip_system, parse_classes, refiner, split_words, tcl_system, windows
+from .segmentation import Segmentation, Segmenter, averaged, maskclip_system, made_with, parse_classes, picture_fingerprint, refiner, split_words, tcl_system, windows
 from .baselines import SYSTEMS
 
 # %% ../nbs/13_explorer.ipynb #01f38098
@@ -609,16 +609,26 @@ def segmentations(self:Explorer) -> dict: # System → Segmentation
     for name, view in self.views.items():
         s, blend = self.systems[name], self.how['blend'] if self.readings[name].blends else 0.
         note = s.note(self.classes, s.changed(pamr=self.how['pamr'], blend=blend, background=self.threshold.value))
+        note['picture'] = picture_fingerprint(self.image)
         out[name] = Segmentation(self.image, tuple(self.classes), view.scores, self.threshold.value, note)
     return out
 
 # %% ../nbs/13_explorer.ipynb #34f4f807
 @patch
+def _stem(self:Explorer, system, result):
+    "Where a result's files go: named after the picture; with its ending, if another picture of that name has files there"
+    for name in (Path(self.name).stem, self.name, f"{self.name} {result.settings['picture']}"):
+        stem = self.out/re.sub(r'[^\w-]+', '_', f'{name} {system}')
+        before = [made_with(path) for path in self.out.glob(f'{stem.name}_*')]
+        if all((note or {}).get('picture', '') in ('', result.settings['picture']) for note in before): break
+    return stem
+
+@patch
 def _save(self:Explorer, kinds):
     "Write files of these kinds for each system that is shown"
     paths = []
     for name, result in self.segmentations().items():
-        stem = self.out/re.sub(r'[^\w-]+', '_', f'{Path(self.name).stem} {name}')
+        stem = self._stem(name, result)
         if kinds == ['overlay']: paths.append(Path(f'{stem}_overlay.png')); result.save_overlay(paths[-1], self.opacity.value)
         else: paths += result.save(stem, kinds)
     return f"saved {', '.join(p.name for p in paths)} in '{self.out}'"
@@ -693,7 +703,7 @@ def tcl_explore(argv=None):
     "Serve the explorer: `tcl_explore [--model small|tcl|FILE] [--port N] [--no-browser]`"
     args = arguments().parse_args(argv)
     need('voila', 'ipykernel'); check_port(args.ip, args.port); check_folder(args.out)
-    Segmenter.from_pretrained(args.model, args.clip, device=args.device) # weights are fetched, or found wanting, before a page opens
+    with advice('--model FILE, --clip FILE'): Segmenter.from_pretrained(args.model, args.clip, device=args.device) # weights are fetched, or found wanting, before a page opens
     model, clip = (str(Path(w).absolute()) if w and w not in ('small', 'tcl') and Path(w).exists() else w for w in (args.model, args.clip)) # the page runs in another folder
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder)/'explorer.ipynb'

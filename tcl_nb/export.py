@@ -11,7 +11,7 @@ import copy, importlib.util, json, warnings
 from pathlib import Path
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from . import __version__
-from .core import Arguments, TclError, check_folder, command, writing
+from .core import Arguments, TclError, advice, check_folder, command, writing
 from .clip import FrozenCLIP, TextTable
 from .grounder import Grounder
 from .masking import similarity, soft_mask
@@ -148,6 +148,13 @@ def _checked(segmenter, words, formats, masks):
     if 'onnx' in formats: _need('onnx', 'onnxscript')
 
 # %% ../nbs/appendix/F_export.ipynb #ffe36902
+def _table_words(words):
+    "Words in the forms that `read_classes` knows, one a class: a table has a row for each word"
+    classes = read_classes(list(words)) if words else {}
+    for name, several in classes.items():
+        if several != (name,): raise TclError(f"class '{name}': a table has words, and no classes of several; give {' '.join(several)}")
+    return list(classes)
+
 def export(
     segmenter:Segmenter, # TCL's or MaskCLIP's; its windows, PAMR and blend are not part of the file
     folder, # Where files go: dense.onnx, dense.pt2, and the table as words.safetensors, .npz and .json
@@ -157,7 +164,7 @@ def export(
     size:tuple=None, # (H, W) in pixels for files of one size; any when None
 ) -> list: # Paths of the files
     "Write a segmenter's picture side as files, and its words as a table; raises `TclError` that says what can't be done"
-    words, folder = list(read_classes(list(words))) if words else [], Path(folder)
+    words, folder = _table_words(words), Path(folder)
     _checked(segmenter, words, formats, masks); check_folder(folder)
     rows = segmenter.table.rows(words) if words else None # an unknown word stops here
     module = DenseModule(segmenter.clip, segmenter.grounder, rows if masks else None)
@@ -210,7 +217,7 @@ def arguments():
 def tcl_export(argv=None):
     "Write a model as ONNX or for `torch.export`: `tcl_export MODEL --words cat dog`"
     args = arguments().parse_args(argv); check_folder(args.out)
-    segmenter = Segmenter.from_pretrained(args.model, args.clip, device='cpu')
+    with advice('tcl_export FILE, --clip FILE'): segmenter = Segmenter.from_pretrained(args.model, args.clip, device='cpu')
     size = tuple(args.size) if args.size else None
     paths = export(segmenter, args.out, args.words, list(dict.fromkeys(args.format)), args.masks, size)
     for path in paths: print(f'{path}  {path.stat().st_size/1000:,.0f} kB')

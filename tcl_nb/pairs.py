@@ -26,7 +26,7 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader, IterableDataset as TorchIterable, get_worker_info
 from tqdm.auto import tqdm
 from .core import (ENDINGS, HEIF, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, advice, check_folder, command, fingerprint, picture_formats,
-    to_mode, writing)
+    to_mode, walk, writing)
 from .smallworld import SmallWorld
 from .clip import load_clip, read_safetensors
 
@@ -392,7 +392,8 @@ def _table_head(path):
 def _folder(where, image, caption):
     root = Path(where).expanduser()
     if not root.is_dir(): raise TclError(f"no folder is named '{where}'")
-    tables = next((t for n in ('metadata.jsonl', 'metadata.csv') if (t := sorted(root.rglob(n)))), None)
+    there = [path for path in walk(root) if path.name in ('metadata.jsonl', 'metadata.csv')]
+    tables = next((t for kind in ('.jsonl', '.csv') if (t := [path for path in there if path.suffix == kind])), None)
     if not tables: raise TclError(f"the folder '{where}' has no metadata.jsonl or metadata.csv that gives each file_name its text")
     return [str(t) for t in tables], partial(_table_rows, **_columns(_table_head(tables[0]), image, caption, tables[0]))
 

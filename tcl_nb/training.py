@@ -639,6 +639,7 @@ def recipes(
 def _yaml(text, where):
     try: return yaml.safe_load(text)
     except yaml.YAMLError as e: raise TclError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
+    except (RecursionError, ValueError) as e: raise TclError(f"{where} can't be read as YAML: {e}") from e # nested too deep; a date that is none
 
 def _typed(kind, key, text, where):
     "What follows key= on the command line: a text as it was typed, anything else (and what is in quotes) as YAML"

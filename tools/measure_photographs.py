@@ -22,7 +22,8 @@ from tcl_nb.baselines import reco_system
 from tcl_nb.benchmarks import benchmark, folder_benchmark, label_table, name_lists
 from tcl_nb.core import TclError, normalise, resize, writing
 from tcl_nb.evaluation import PROTOCOLS, Evaluation, Labeller, _changes, confusion, load_system, mean_iou, threshold_curve
-from tcl_nb.grounder import load_grounder, tower_for
+from tcl_nb.clip import load_clip
+from tcl_nb.grounder import load_grounder
 from tcl_nb.pamr import pamr
 from tcl_nb.segmentation import find_pictures
 
@@ -122,7 +123,7 @@ def main():
     args = ap.parse_args()
     sheet = Sheet(args.json, 'python tools/measure_photographs.py FOLDER …; see the results chapter')
     if args.ceiling: return ceiling(args, sheet)
-    clip = tower_for(args.clip)
+    clip = load_clip(args.clip)
     jobs = [(name, w) for name in args.system for w in (args.weights if name == 'tcl' else [None])]
     for name, weights in jobs:
         grounder = load_grounder(weights, clip) if weights else None
