@@ -176,22 +176,22 @@ def _from_file(self:Archive, folder, file):
     file = Path(file) if file else folder/f'.tcl_nb-{tower}.npy'
     note = file.with_suffix('.json')
     about = fingerprint(folder or [Path(p) if isinstance(p, str) else p for p in self.pictures], tower, self.side)
-    while _done(note, about) < len(self):
+    while _done(file, note, about) < len(self):
         if ranks()[0]: time.sleep(1) # the first process makes it for all
         else: self._complete(file, note, about)
     return np.load(file, mmap_mode='r')
 
-def _done(note, about):
+def _done(file, note, about):
     "How many pictures are embedded in a file"
     try: said = json.loads(note.read_text())
     except (OSError, ValueError): return 0
-    return said['done'] if said.get('about') == about else 0
+    return said['done'] if said.get('about') == about and file.exists() else 0
 
 # %% ../nbs/11_baselines.ipynb #9e7209ca
 @patch
 def _complete(self:Archive, file, note, about):
     "Embed what isn't embedded yet"
-    start = _done(note, about)
+    start = _done(file, note, about)
     shape = len(self), self.clip.channels
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
