@@ -953,7 +953,7 @@ def _options(args, name):
 def _task(args, name, classes, clip, grounder, stated, settled, table):
     "One system on one benchmark"
     label = f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity' else name
-    return Evaluation(name, clip, classes, settled, grounder, label, torch.bfloat16 if args.bf16 else torch.float32, stated, args.chunk, table, _options(args, name))
+    return Evaluation(name, clip, classes, settled, grounder, label, torch.bfloat16 if args.bf16 else torch.float32, stated, args.chunk, table, options=_options(args, name))
 
 def _settled(args, name, clip, grounder, protocol, table):
     "The protocol with its threshold, found once and kept in the folder of results"
