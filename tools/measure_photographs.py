@@ -11,8 +11,12 @@ Settings are chosen with --part val, and reported with --part test. Every pictur
     python tools/measure_photographs.py FOLDER --ceiling --json FILE
 
 asks what PAMR alone mends: true masks of msrc averaged over the cells of a grid, enlarged, and refined.
+
+    python tools/measure_photographs.py FOLDER --captions flickr/train.csv --json FILE
+
+counts in how many captions of a table each class is named.
 """
-import argparse, json
+import argparse, csv, json, re
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -105,6 +109,18 @@ def ceiling(args, sheet):
             sheet.add(dict(system='truth', set='msrc', part=args.part, pamr=refined, cells=cells, mask=side, short=args.short, pictures=len(classes),
                            miou=round(mean_iou(matrix), 2), date=date.today().isoformat(), about=f'truth {cells} {side} {args.short} {args.part} {refined}'))
 
+def naming(args, sheet):
+    "For each set, in how many captions its classes are named, in the singular or with an s"
+    with open(args.captions, newline='', encoding='utf-8') as file:
+        captions = [' '.join(row.values()).lower() for row in csv.DictReader(file)]
+    for key in args.sets:
+        counts = {}
+        for name, words in opened(args.folder, key, args.part).words.items():
+            pattern = re.compile('|'.join(rf"\b{re.escape(word.lower())}s?\b" for word in words))
+            counts[name] = sum(bool(pattern.search(caption)) for caption in captions)
+        sheet.add(dict(system='captions', set=key, part=args.part, captions=len(captions), date=date.today().isoformat(),
+                       about=f'captions {key} {args.part} {len(captions)}', classes=counts))
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('folder', type=Path)
@@ -119,10 +135,12 @@ def main():
     ap.add_argument('--pamr', nargs='+', default=['false', 'true'])
     ap.add_argument('--limit', type=int, help='so many pictures of each set')
     ap.add_argument('--ceiling', action='store_true', help='what PAMR mends of coarse true masks')
+    ap.add_argument('--captions', help='a csv of captions, to count class names in')
     ap.add_argument('--short', type=int, default=320, help='for --ceiling')
     args = ap.parse_args()
     sheet = Sheet(args.json, 'python tools/measure_photographs.py FOLDER …; see the results chapter')
     if args.ceiling: return ceiling(args, sheet)
+    if args.captions: return naming(args, sheet)
     clip = load_clip(args.clip)
     jobs = [(name, w) for name in args.system for w in (args.weights if name == 'tcl' else [None])]
     for name, weights in jobs:
@@ -140,7 +158,7 @@ def main():
                 if classes.background:
                     found = threshold(evaluation, args.folder)
                     evaluation = Evaluation(system, clip, classes, protocol.at(found), grounder, name)
-                measured(evaluation, sheet, system=name, grounder=weights and Path(weights).name, set=key, part=args.part, pamr=refined == 'true')
+                measured(evaluation, sheet, system=name, grounder=weights and '/'.join(Path(weights).parts[-2:]), set=key, part=args.part, pamr=refined == 'true')
 
 if __name__ == '__main__':
     try: main()
