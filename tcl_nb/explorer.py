@@ -637,7 +637,8 @@ def _save(self:Explorer, kinds):
 def arguments():
     "The options of `tcl_explore`"
     ap = Arguments(prog='tcl_explore', description='Serve the explorer as a page for the browser.')
-    ap.add_argument('--model', default='small', help="'small' (in the package; default), 'tcl' (published, for photographs; fetched once), a file or folder with a grounder, or a hub id")
+    ap.add_argument('--model', default='photo', help="'photo' (photographs, in the package; default), 'small' (drawings, in the package), "
+                    "'tcl' (published, for photographs; fetched once), a file or folder with a grounder, or a hub id")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
     ap.add_argument('--out', default='masks', help='folder that masks are saved in (default: %(default)s)')
     ap.add_argument('--device', help='cuda, mps or cpu (default: the best there is)')
@@ -700,11 +701,11 @@ def serve(
 # %% ../nbs/13_explorer.ipynb #4c0dad82
 @command
 def tcl_explore(argv=None):
-    "Serve the explorer: `tcl_explore [--model small|tcl|FILE] [--port N] [--no-browser]`"
+    "Serve the explorer: `tcl_explore [--model photo|small|tcl|FILE] [--port N] [--no-browser]`"
     args = arguments().parse_args(argv)
     need('voila', 'ipykernel'); check_port(args.ip, args.port); check_folder(args.out)
     with advice('--model FILE, --clip FILE'): Segmenter.from_pretrained(args.model, args.clip, device=args.device) # weights are fetched, or found wanting, before a page opens
-    model, clip = (str(Path(w).absolute()) if w and w not in ('small', 'tcl') and Path(w).exists() else w for w in (args.model, args.clip)) # the page runs in another folder
+    model, clip = (str(Path(w).absolute()) if w and w not in ('photo', 'photo-minilm', 'small', 'tcl') and Path(w).exists() else w for w in (args.model, args.clip)) # the page runs in another folder
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder)/'explorer.ipynb'
         write_page(page, model, clip, args.device, Path(args.out).absolute())

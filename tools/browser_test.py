@@ -24,7 +24,7 @@ def missing(chromium, lab):
 
 def command(folder, port, lab):
     "What serves the explorer: (command, address or None if the command prints it)"
-    if not lab: return [sys.executable, '-c', 'from tcl_nb.explorer import tcl_explore; tcl_explore()', '--no-browser', '--port', str(port), '--out', str(folder/'masks')], None
+    if not lab: return [sys.executable, '-c', 'from tcl_nb.explorer import tcl_explore; tcl_explore()', '--no-browser', '--model', 'small', '--port', str(port), '--out', str(folder/'masks')], None
     cell = nbformat.v4.new_code_cell(f"from tcl_nb.explorer import Explorer\nfrom tcl_nb.segmentation import Segmenter\nExplorer(Segmenter.from_pretrained('small'), out={str(folder/'masks')!r})")
     kernel = dict(name='python3', display_name='Python 3', language='python')
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=kernel)), folder/'try.ipynb')
