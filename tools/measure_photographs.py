@@ -81,6 +81,10 @@ def threshold(evaluation, folder):
     curve = threshold_curve(labeller, held)
     return max(curve, key=curve.get)
 
+def short_name(path):
+    "A name, or the end of a path"
+    return '/'.join(Path(path).parts[-2:]) if path else None
+
 def measured(evaluation, sheet, **about):
     "A row, unless it is there"
     if sheet.has(evaluation.about): return
@@ -88,7 +92,7 @@ def measured(evaluation, sheet, **about):
     changed = {k: v for k, v in result.used.items() if v != PROTOCOLS['photo'].facts()[k] and k != 'name'}
     classes = {name: round(value, 1) for name, value in result.classes.items() if value == value}
     sheet.add(dict(**about, pictures=len(result.pictures), miou=round(result.miou, 2), accuracy=round(result.accuracy, 2), settings=changed,
-                   clip=result.weights['clip'], weights=result.weights['hash'], date=result.date, threads=torch.get_num_threads(),
+                   clip=short_name(result.weights['clip']), weights=result.weights['hash'], date=result.date, threads=torch.get_num_threads(),
                    versions=result.versions, about=evaluation.about, classes=classes))
 
 def ceiling(args, sheet):
@@ -158,7 +162,7 @@ def main():
                 if classes.background:
                     found = threshold(evaluation, args.folder)
                     evaluation = Evaluation(system, clip, classes, protocol.at(found), grounder, name)
-                measured(evaluation, sheet, system=name, grounder=weights and '/'.join(Path(weights).parts[-2:]), set=key, part=args.part, pamr=refined == 'true')
+                measured(evaluation, sheet, system=name, grounder=short_name(weights), set=key, part=args.part, pamr=refined == 'true')
 
 if __name__ == '__main__':
     try: main()
