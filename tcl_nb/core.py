@@ -63,6 +63,7 @@ def command(
         if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')
         with warnings.catch_warnings(), ends_tidily():
             warnings.showwarning = lambda message, *where, **more: say(message)
+            warnings.filterwarnings('default', module=r'tcl_nb\.') # what we say belongs to what a command says, whatever Python was told
             warnings.filterwarnings('ignore', module=r'PIL\.') # a decoder's doubts, and sizes that we allow
             try: main(argv)
             except TclError as e: say(e); sys.exit(2)

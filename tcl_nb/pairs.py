@@ -174,7 +174,7 @@ def _column(there, wanted, usual, path, what):
         if name.strip().lower() in known: return known[name.strip().lower()]
     there = ', '.join(map(repr, there)) or 'none'
     raise TclError(f"'{path}' has no column {wanted!r}: it has {there}" if wanted else
-                   f"'{path}' has no column for the {what}: it has {there}; expected one of {', '.join(usual)}, or name it ({what}_column=NAME)")
+                   f"'{path}' has no column for the {what}: it has {there}; expected one of {', '.join(usual)}, or name it ({what.replace('picture', 'image')}_column=NAME)")
 
 def _columns(there, image, caption, path):
     return dict(image=_column(there, image, _IMAGES, path, 'picture'), caption=_column(there, caption, _CAPTIONS, path, 'caption'))

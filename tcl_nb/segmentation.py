@@ -672,7 +672,7 @@ def tcl_segment(argv=None):
     segmenter.table.rows([w for words in classes.values() for w in words]) # an unknown word stops here
     done, failed = 0, 0
     todo = [p for p in pictures if args.overwrite or not _finished(out/pictures[p], kinds, note, p)]
-    for picture in tqdm(todo, unit='picture', disable=len(pictures) == 1):
+    for picture in tqdm(todo, unit='picture', disable=len(pictures) == 1 or not todo):
         try: result = _one(segmenter, picture, classes, changes, out, pictures[picture], kinds); done += 1
         except TclError as e:
             if len(pictures) == 1: raise
