@@ -493,7 +493,8 @@ def legible(
     "What can be drawn of texts in any script, and with which fonts"
     usual = plt.rcParams['font.family']
     known = _letters(font_manager.findfont(font_manager.FontProperties(family=usual)))
-    families, lost = _helpers(frozenset(map(ord, ''.join(texts))) - known)
+    letters = frozenset(ord(c) for c in ''.join(texts) if not c.isspace()) # the end of a line is no letter
+    families, lost = _helpers(letters - known)
     return [''.join('?' if ord(c) in lost else c for c in text) for text in texts], [*usual, *families]
 
 # %% ../nbs/00_core.ipynb #db468324
