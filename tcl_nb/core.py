@@ -65,7 +65,10 @@ def command(
             warnings.showwarning = lambda message, *where, **more: say(message)
             warnings.filterwarnings('default', module=r'tcl_nb\.') # what we say belongs to what a command says, whatever Python was told
             warnings.filterwarnings('ignore', module=r'PIL\.') # a decoder's doubts, and sizes that we allow
-            try: main(argv)
+            try:
+                for a in argv or ():
+                    if '\0' in a: raise TclError(f'{a!r} is no valid text: it has a zero byte')
+                main(argv)
             except TclError as e: say(e); sys.exit(2)
             except KeyboardInterrupt: say('interrupted'); sys.exit(130)
     return run
