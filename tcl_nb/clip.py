@@ -7,12 +7,12 @@ __all__ = ['PLUGS', 'TCL_TEMPLATES', 'IMAGENET_TEMPLATES', 'MASKCLIP_TEMPLATES',
            'PHOTO_TEMPLATES', 'SMALL_TEMPLATES', 'EMBEDDED', 'resize_positions', 'ordinary_attention', 'run_block',
            'build_small_clip', 'identity_attention', 'paired_attention', 'neighbour_prior', 'neighbour_attention',
            'Plug', 'plug', 'FrozenCLIP', 'run_trunk', 'class_token_attention', 'to_map', 'causal_text', 'end_positions',
-           'run_text', 'encode_texts', 'average_templates', 'WordTokenizer', 'read_safetensors', 'load_clip',
-           'TextTable']
+           'run_text', 'encode_texts', 'average_templates', 'WordTokenizer', 'read_safetensors', 'Unfilled',
+           'load_clip', 'TextTable']
 
 # %% ../nbs/02_clip.ipynb #03c23409
 import difflib, hashlib, io, json, logging, re, sys, textwrap, warnings, zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.transformer import TextTransformer, VisionTransformer
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, Unreachable, assets, writing
 from .towers import restore_tower
 
@@ -487,6 +488,15 @@ def _quiet():
     try: yield
     finally: root.removeHandler(handler); root.removeFilter(wanted)
 
+# %% ../nbs/02_clip.ipynb #015aca04
+class Unfilled(TorchFunctionMode):
+    "Within it networks are built without initial weights; only for those that a file's weights are all copied into"
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        initial = getattr(function, '__module__', '') == 'torch.nn.init' or function in (torch.Tensor.normal_, torch.Tensor.uniform_)
+        if not initial: return function(*args, **kwargs)
+        return kwargs['tensor'] if 'tensor' in kwargs else args[0]
+
 # %% ../nbs/02_clip.ipynb #74643df3
 def _is_archive(path):
     "Whether a file is a TorchScript archive: a zip file with constants beside the weights"
@@ -527,8 +537,9 @@ def _build(name, path, quick_gelu):
     except Exception as e: raise TclError(f"'{path}' is not a checkpoint of '{name}': {_reason(e)}") from e
     if quick_gelu is None and _OPENAI <= set(archive): quick_gelu = True
     override = {} if quick_gelu is None else {'quick_gelu': quick_gelu}
+    filling = Unfilled() if path or ':' in name else nullcontext() # where weights are sure to come
     try:
-        with _quiet():
+        with _quiet(), filling:
             model = open_clip.create_model(name, pretrained_text=False, require_pretrained=':' in name and not path, **override)
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as e: raise TclError(f"open_clip cannot build '{name}': {textwrap.shorten(str(e), 200)}") from e
