@@ -6,12 +6,13 @@
 __all__ = ['PLUGS', 'TCL_TEMPLATES', 'IMAGENET_TEMPLATES', 'MASKCLIP_TEMPLATES', 'SINGLE_TEMPLATE', 'MINILM_TEXT',
            'PHOTO_TEMPLATES', 'SMALL_TEMPLATES', 'EMBEDDED', 'resize_positions', 'ordinary_attention', 'run_block',
            'build_small_clip', 'identity_attention', 'paired_attention', 'neighbour_prior', 'neighbour_attention',
-           'Plug', 'plug', 'FrozenCLIP', 'run_trunk', 'class_token_attention', 'to_map', 'average_templates',
-           'WordTokenizer', 'read_safetensors', 'load_clip', 'TextTable']
+           'Plug', 'plug', 'FrozenCLIP', 'run_trunk', 'class_token_attention', 'to_map', 'causal_text', 'end_positions',
+           'run_text', 'encode_texts', 'average_templates', 'WordTokenizer', 'read_safetensors', 'Unfilled',
+           'load_clip', 'TextTable']
 
 # %% ../nbs/02_clip.ipynb #03c23409
 import difflib, hashlib, io, json, logging, re, sys, textwrap, warnings, zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,9 +20,10 @@ import huggingface_hub, open_clip, torch, torch.nn as nn, torch.nn.functional as
 from fastcore.basics import patch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import TextTransformer, VisionTransformer
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, Unreachable, assets, writing
 from .towers import restore_tower
 
@@ -271,6 +273,59 @@ def _warn_if_cut(tokenizer, texts, ids):
     start = text if len(text) <= 40 else text[:40] + '…'
     warnings.warn(f"a text has {more} tokens more than the tower's {ids.shape[1]}, which are cut off: {start!r}{others}", stacklevel=4)
 
+# %% ../nbs/02_clip.ipynb #e7ae87e6
+def causal_text(
+    model:nn.Module, # One of open_clip's models, or another with an `encode_text`
+) -> tuple: # (the module that holds the text tower's parts, how it pools, the end token's id); None for a tower that padding can reach
+    "The text tower of a model, if what follows the end token changes nothing"
+    text = getattr(model, 'text', model)
+    if isinstance(text, CLIP): pool, end = text.text_pool_type, text.text_eos_id
+    elif isinstance(text, TextTransformer) and text.cls_emb is None: pool, end = text.pool_type, text.eos_id
+    else: return None
+    causal = text.attn_mask is not None and pool in ('argmax', 'eos')
+    return (text, pool, end) if causal else None
+
+# %% ../nbs/02_clip.ipynb #ae898c6e
+def end_positions(
+    ids:torch.Tensor, # [N,T] token ids
+    pool:str, # 'argmax': where the largest id stands; 'eos': at the first end token
+    end:int, # The end token's id
+) -> torch.Tensor: # [N] int64
+    "The position that each text's embedding is read from"
+    return ids.argmax(-1) if pool == 'argmax' else (ids == end).int().argmax(-1)
+
+# %% ../nbs/02_clip.ipynb #7a8b1d01
+def run_text(
+    text:nn.Module, # A causal text tower, from causal_text
+    ids:torch.Tensor, # [N,T] token ids, cut after the longest text's end
+    ends:torch.Tensor, # [N] where each text ends
+) -> torch.Tensor: # [N,C], not normalised
+    "Texts → embeddings on T positions, however many the tower was made for"
+    T, kind = ids.shape[1], text.transformer.get_cast_dtype()
+    x = text.token_embedding(ids).to(kind) + text.positional_embedding[:T].to(kind)
+    x = text.transformer(x, attn_mask=text.attn_mask[:T, :T])
+    x = text.ln_final(x[torch.arange(len(x), device=x.device), ends])
+    project = text.text_projection
+    if isinstance(project, nn.Linear): return project(x)
+    return x if project is None else x @ project
+
+# %% ../nbs/02_clip.ipynb #d004928e
+def encode_texts(
+    model:nn.Module, # One of open_clip's models, or another with an `encode_text`
+    ids:torch.Tensor, # [N,T] token ids
+    batch:int=64, # In a causal tower: texts that run together
+) -> torch.Tensor: # [N,C], not normalised
+    "What the model's `encode_text` gives, computed without the padding where this has no say"
+    device, found = next(model.parameters()).device, causal_text(model)
+    if not found or not len(ids): return model.encode_text(ids.to(device))
+    text, *how = found
+    ends, made = end_positions(ids, *how), []
+    order = ends.argsort(stable=True)
+    for rows in order.split(batch):
+        part = ids[rows, :ends[rows].max()+1]
+        made.append(run_text(text, part.to(device), ends[rows].to(device)))
+    return torch.cat(made)[order.argsort()]
+
 # %% ../nbs/02_clip.ipynb #8a338a99
 @patch
 @torch.no_grad()
@@ -283,7 +338,7 @@ def text_embedding(self:FrozenCLIP,
         if not text.strip(): raise TclError(f"empty text: '{text}' has no word")
     ids = self.tokenizer(texts)
     _warn_if_cut(self.tokenizer, texts, ids)
-    return self.model.encode_text(ids.to(self.device))
+    return encode_texts(self.model, ids)
 
 # %% ../nbs/02_clip.ipynb #47ce3478
 TCL_TEMPLATES = ('itap of a {}.', 'a bad photo of a {}.', 'a origami {}.', 'a photo of the large {}.', 'a {} in a video game.', 'art of the {}.',
@@ -433,6 +488,15 @@ def _quiet():
     try: yield
     finally: root.removeHandler(handler); root.removeFilter(wanted)
 
+# %% ../nbs/02_clip.ipynb #015aca04
+class Unfilled(TorchFunctionMode):
+    "Within it networks are built without initial weights; only for those that a file's weights are all copied into"
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        initial = getattr(function, '__module__', '') == 'torch.nn.init' or function in (torch.Tensor.normal_, torch.Tensor.uniform_)
+        if not initial: return function(*args, **kwargs)
+        return kwargs['tensor'] if 'tensor' in kwargs else args[0]
+
 # %% ../nbs/02_clip.ipynb #74643df3
 def _is_archive(path):
     "Whether a file is a TorchScript archive: a zip file with constants beside the weights"
@@ -473,8 +537,9 @@ def _build(name, path, quick_gelu):
     except Exception as e: raise TclError(f"'{path}' is not a checkpoint of '{name}': {_reason(e)}") from e
     if quick_gelu is None and _OPENAI <= set(archive): quick_gelu = True
     override = {} if quick_gelu is None else {'quick_gelu': quick_gelu}
+    filling = Unfilled() if path or ':' in name else nullcontext() # where weights are sure to come
     try:
-        with _quiet():
+        with _quiet(), filling:
             model = open_clip.create_model(name, pretrained_text=False, require_pretrained=':' in name and not path, **override)
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as e: raise TclError(f"open_clip cannot build '{name}': {textwrap.shorten(str(e), 200)}") from e

@@ -18,7 +18,7 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 from tqdm import tqdm
 from . import __version__
 from .core import TclError, Unreachable, assets, writing
-from .clip import EMBEDDED, TCL_TEMPLATES, FrozenCLIP, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
+from .clip import EMBEDDED, TCL_TEMPLATES, FrozenCLIP, Unfilled, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
 
 # %% ../nbs/03_grounder.ipynb #83ce8ec1
 class ChannelNorm(nn.LayerNorm):
@@ -207,7 +207,7 @@ def _own_tower(path, model):
     "The frozen CLIP that lies in a training checkpoint"
     state = {published_name(k): v.float() for k, v in model.items() if k.startswith('clip_') and not k.endswith('attn_mask')}
     try:
-        with torch.random.fork_rng(devices=[]): clip = build_small_clip(_clip_config({k: v.shape for k, v in state.items()}))
+        with torch.random.fork_rng(devices=[]), Unfilled(): clip = build_small_clip(_clip_config({k: v.shape for k, v in state.items()}))
         clip.load_state_dict({'logit_scale': clip.logit_scale.data, **state})
     except (KeyError, ValueError, TypeError, RuntimeError, ZeroDivisionError, AssertionError) as e:
         raise TclError(f"the towers in '{path}' are not whole: {_line(e)}") from e
@@ -366,7 +366,7 @@ def load_grounder(
     path = _find(name, **hub)
     weights, known = _open(path)
     try:
-        with torch.random.fork_rng(devices=[]): grounder = Grounder(clip, known['decoder'], attention=known.get('attention', 'identity'))
+        with torch.random.fork_rng(devices=[]), Unfilled(): grounder = Grounder(clip, known['decoder'], attention=known.get('attention', 'identity'))
     except TclError as e: raise TclError(f"'{path}' asks for an attention that is not at hand: {e}") from e
     reason = _other_tower(known, clip) or _misfit(weights, grounder.state_dict())
     if reason: raise TclError(f"'{path}' is not a grounder for {clip.name or 'this tower'}: {reason}")
