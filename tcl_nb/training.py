@@ -837,7 +837,7 @@ def run_recipe(
     check_folder(out)
     _check_batch(r, world)
     objective = _objective(r, device)
-    _check_tower(r)
+    if not rank: _check_tower(r)
     inputs = _inputs(r, objective)
     clip = objective.frozen[0]
     table = CaptionTable.load(r.table, clip) if r.table else None
