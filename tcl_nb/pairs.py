@@ -283,7 +283,7 @@ def _lines(path, image=None, caption=None):
 # %% ../nbs/08_pairs.ipynb #ec1e3851
 def _table_rows(path, image, caption):
     "Rows of a csv or jsonl file, whose pictures are named relative to its folder"
-    for i, line in enumerate(_lines(path, image, caption)):
+    for i, line in enumerate(_lines(path, image, caption), 1):
         if isinstance(line, str):
             yield dict(key=f'{Path(path).name}, row {i}', fault=line)
             continue

@@ -24,7 +24,7 @@ from . import __version__
 from .core import (Arguments, TclError, advice, assets, check_folder, command, denormalise, fingerprint, named_function, normalise, show_image,
     weights_hash, writing)
 from .smallworld import SmallWorld
-from .clip import FrozenCLIP, load_clip, read_safetensors
+from .clip import EMBEDDED, FrozenCLIP, load_clip, read_safetensors
 from .grounder import Grounder, load_grounder, save_grounder
 from .masking import at_least_float32, gumbel_sigmoid, hard_mask, mask_logits, masked_image, no_autocast, own_similarity, unit
 from .losses import WEIGHTS, join_processes, joined, pair_statistics, pair_terms, ranks, symmetric_cross_entropy, temperature, weighted_sum
@@ -794,6 +794,13 @@ def run_objective(
     warnings.warn(f"'{last}' was finished before: {r.steps} steps of this recipe, and its sources and weights are what they were; nothing is trained now. Another out=FOLDER trains anew")
     return 0
 
+# %% ../nbs/09_training.ipynb #e2c94b07
+def _check_tower(r):
+    "Warn of a tower without trained weights: it stays as it is, and its masks mean nothing"
+    brings_its_own = r.clip in EMBEDDED or ':' in r.clip or Path(r.clip).is_file()
+    if not r.pretrained and not brings_its_own:
+        warnings.warn(f"clip={r.clip} without pretrained=TAG (such as openai) or pretrained=FILE has random weights, from which nothing can be learned")
+
 # %% ../nbs/09_training.ipynb #b4930df8
 _FREE = 'out', 'device', 'workers', 'log_every', 'save_every', 'picture_every', 'evaluate', 'evaluate_every', 'logger'
 
@@ -830,6 +837,7 @@ def run_recipe(
     check_folder(out)
     _check_batch(r, world)
     objective = _objective(r, device)
+    if not rank: _check_tower(r)
     inputs = _inputs(r, objective)
     clip = objective.frozen[0]
     table = CaptionTable.load(r.table, clip) if r.table else None
