@@ -11,7 +11,7 @@ __all__ = ['PLUGS', 'TCL_TEMPLATES', 'IMAGENET_TEMPLATES', 'MASKCLIP_TEMPLATES',
            'load_clip', 'TextTable']
 
 # %% ../nbs/02_clip.ipynb #03c23409
-import difflib, hashlib, io, json, logging, re, sys, textwrap, warnings, zipfile
+import difflib, hashlib, io, json, logging, math, re, sys, textwrap, warnings, zipfile
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -187,7 +187,9 @@ class FrozenCLIP(nn.Module):
     def device(self): return self.visual.conv1.weight.device
     @cached_property
     def fingerprint(self): return _fingerprint(self)
-    def grid(self, image): return image.shape[-2]//self.patch, image.shape[-1]//self.patch
+    def grid(self, image): # [B,3,H,W], or [B,L,C] kept maps of a square → (h, w)
+        if image.ndim == 3: return math.isqrt(image.shape[1]), math.isqrt(image.shape[1])
+        return image.shape[-2]//self.patch, image.shape[-1]//self.patch
 
 # %% ../nbs/02_clip.ipynb #47e9cafe
 def run_trunk(
@@ -205,10 +207,11 @@ def run_trunk(
 # %% ../nbs/02_clip.ipynb #6f5215b8
 @patch
 def trunk(self:FrozenCLIP,
-    image:torch.Tensor, # [B,3,H,W] normalised; raises TclError unless H and W are multiples of the patch
+    image:torch.Tensor, # [B,3,H,W] normalised, or [B,L,C] maps that a tower's backbone made of pictures before; raises TclError unless H and W are multiples of the patch
 ) -> torch.Tensor: # [B,1+L,D] tokens before the last block, the class token first
     "The tokens that both the frozen last block and the grounder read"
     v, (h, w) = self.visual, image.shape[-2:]
+    if image.ndim == 3: return run_trunk(v, v.conv1.embed(image), resize_positions(v.positional_embedding, self.grid(image)))
     if h % self.patch or w % self.patch: raise TclError(f'image of {h}×{w} pixels: its sides must be multiples of the patch, {self.patch}; see pad_to_patch')
     x = v.conv1(image)
     positions = resize_positions(v.positional_embedding, tuple(x.shape[-2:])).to(x.dtype)

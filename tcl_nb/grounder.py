@@ -117,14 +117,23 @@ class Grounder(nn.Module, ModelHubMixin):
         #: What a saved file says of it: the tower it belongs to, with a decoder or without, the copied block's attention, and what wrote it
         self.config = dict(clip=clip.name, pretrained=clip.pretrained, decoder=decoder, attention=attention, tcl_nb=__version__)
 
+    def tokens(self, trunk, grid): # → [B,D,h,w]
+        "The copied block's output, as a map"
+        alone = self.plug.attention is identity_attention # then the class token has no say
+        tokens = self.plug(self.block, trunk[:, 1:], grid) if alone else self.plug(self.block, trunk, grid)[:, 1:]
+        return to_map(tokens, grid)
+
     def forward(self,
         trunk:torch.Tensor, # [B,1+L,D], from FrozenCLIP.trunk
         grid:tuple, # (h, w), with h·w = L
     ) -> torch.Tensor: # [B,C,4h,4w], not normalised
-        alone = self.plug.attention is identity_attention # then the class token has no say
-        tokens = self.plug(self.block, trunk[:, 1:], grid) if alone else self.plug(self.block, trunk, grid)[:, 1:]
-        x = to_map(tokens, grid).contiguous(memory_format=torch.channels_last)
+        if isinstance(self.decoder, nn.Upsample): return self.decoder(self.coarse(trunk, grid))
+        x = self.tokens(trunk, grid).contiguous(memory_format=torch.channels_last)
         return self.project(self.decoder(x))
+
+    def coarse(self, trunk, grid): # → [B,C,h,w]
+        "The dense embedding without a decoder, before it is enlarged"
+        return self.project(self.tokens(trunk, grid).contiguous(memory_format=torch.channels_last))
 
 # %% ../nbs/03_grounder.ipynb #9bd1a184
 _PUBLISHED = ((r'^masker\.image_encoder\.backbone\.transformer\.resblocks\.\d+\.', 'block.'),

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'write_shards', 'Source', 'open_source', 'deal', 'clean_caption', 'caption_fault', 'seeded',
-           'published_transform', 'light_transform', 'plain_transform', 'Pairs', 'CaptionTable', 'embed_captions',
-           'tcl_embed']
+           'published_transform', 'light_transform', 'plain_transform', 'as_numbers', 'map_window', 'Pairs',
+           'CaptionTable', 'embed_captions', 'tcl_embed']
 
 # %% ../nbs/08_pairs.ipynb #ff81b240
-import ast, codecs, csv, glob, io, json, os, random, shutil, sys, tarfile, tempfile, textwrap, threading, time, warnings
+import ast, codecs, csv, glob, io, json, math, os, random, shutil, sys, tarfile, tempfile, textwrap, threading, time, warnings
 from collections import Counter, deque
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -424,6 +424,24 @@ def _hub(where, image, caption):
     if tables := [f for f in files if f.endswith('.parquet')]: return _parquet_files(tables, image, caption)
     raise TclError(f"'{name}' of the hub has neither .tar nor .parquet files in its split '{split}', but such as '{Path(files[0]).name}'")
 
+# %% ../nbs/08_pairs.ipynb #b3e138d3
+_MAPS_PER_RANGE = 256 # Of kept maps, in what stands for a shard
+
+def _read_maps(shard, folder, contents):
+    "Rows whose picture is a map; `contents` is there to be part of what identifies the source"
+    told = json.loads((Path(folder)/'rows.json').read_text())
+    maps = np.load(Path(folder)/'maps.npy', mmap_mode='r')
+    for i in range(*shard): yield dict(told[i], image=np.asarray(maps[i]))
+
+def _maps(where, image, caption):
+    folder = Path(os.path.expanduser(where))
+    for name in ('rows.json', 'maps.npy'):
+        if not (folder/name).is_file(): raise TclError(f"'{where}' holds no maps: {name} is missing; tcl_align keeps them in its maps=FOLDER, under train")
+    number = len(json.loads((folder/'rows.json').read_text()))
+    shards = [(i, min(i + _MAPS_PER_RANGE, number)) for i in range(0, number, _MAPS_PER_RANGE)]
+    contents = fingerprint(folder/'rows.json') + str(_size(folder/'maps.npy'))
+    return shards, partial(_read_maps, folder=str(folder), contents=contents)
+
 # %% ../nbs/08_pairs.ipynb #ce8abfab
 _SCENES, _PER_RANGE = 2**20, 2**10 # of the small world: scenes in an epoch, and in what stands for a shard
 
@@ -433,18 +451,18 @@ def _smallworld(where, image, caption, size=64):
     _scene(split.name, 0, size) # the textures are ready before workers start
     return [(i, i+_PER_RANGE) for i in range(0, _SCENES, _PER_RANGE)], partial(_scene_rows, split=split.name, size=size)
 
-_KINDS = dict(smallworld=_smallworld, wds=_wds, folder=_folder, parquet=_parquet, csv=_csv, hub=_hub)
+_KINDS = dict(smallworld=_smallworld, wds=_wds, folder=_folder, parquet=_parquet, csv=_csv, hub=_hub, maps=_maps)
 
 # %% ../nbs/08_pairs.ipynb #3f76b3e7
 def open_source(
-    spec:str, # 'smallworld', 'wds:FOLDER_OR_GLOB', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER_OR_GLOB' or 'hub:USER/NAME'
+    spec:str, # 'smallworld', 'wds:FOLDER_OR_GLOB', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER_OR_GLOB', 'maps:FOLDER' or 'hub:USER/NAME'
     image:str=None, # Column of the pictures in a table; found by its usual names when None
     caption:str=None, # Column of the captions in a table; found by its usual names when None
 ) -> Source: # Raises TclError that names what is missing
     "A source of pairs by name"
     kind, _, where = str(spec).partition(':')
     if kind not in _KINDS or not (where or kind == 'smallworld'):
-        raise TclError(f"'{spec}' is no source of pairs; there are smallworld, wds:FOLDER, folder:PATH, csv:FILE, parquet:FOLDER, hub:USER/NAME")
+        raise TclError(f"'{spec}' is no source of pairs; there are smallworld, wds:FOLDER, folder:PATH, csv:FILE, parquet:FOLDER, maps:FOLDER, hub:USER/NAME")
     shards, read = _KINDS[kind](where, image, caption)
     return Source(str(spec), shards, read)
 
@@ -587,6 +605,26 @@ def plain_transform(
 ): # Function: PIL picture → [3,size,size] float32, normalised
     "The short side resized to `size`, and the middle square; nothing is random"
     return create_transform(size, is_training=False, crop_pct=1., interpolation='bilinear', mean=mean, std=std)
+
+# %% ../nbs/08_pairs.ipynb #481eebbe
+def as_numbers(
+    maps, # [L,C] array of 16 bits
+) -> torch.Tensor: # [L,C] float32
+    "A kept map as it is"
+    return torch.from_numpy(np.array(maps)).float()
+
+def map_window(
+    side:int, # Cells along a side of the window
+): # Function: [L,C] array of a square → [side²,C] float32
+    "A window anywhere in a kept map, mirrored or not"
+    def transform(maps):
+        whole = math.isqrt(len(maps))
+        if side > whole: raise TclError(f'maps of {whole}×{whole} cells have no window of {side}×{side}')
+        top, left = torch.randint(whole - side + 1, (2,)).tolist()
+        window = as_numbers(maps).unflatten(0, (whole, whole))[top:top+side, left:left+side]
+        if torch.rand(()) < .5: window = window.flip(1)
+        return window.flatten(0, 1)
+    return transform
 
 # %% ../nbs/08_pairs.ipynb #8b776d75
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@
 __all__ = ['Objective', 'pair_noise', 'sum_gradients', 'schedule', 'scaled_rate', 'optimiser', 'set_stage', 'pairs', 'train',
            'Stream', 'Plain', 'Steps', 'Gradients', 'learner', 'Numbers', 'Bar', 'add_row', 'cut_table', 'Table',
            'draw_samples', 'Pictures', 'Judge', 'save_checkpoint', 'load_checkpoint', 'Save', 'Recipe', 'make_recipe',
-           'recipes', 'read_recipe', 'Feed', 'alone', 'run_objective', 'run_recipe', 'tcl_train']
+           'recipes', 'read_recipe', 'Feed', 'alone', 'keep_memory', 'run_objective', 'run_recipe', 'tcl_train']
 
 # %% ../nbs/09_training.ipynb #c9302f83
-import csv, difflib, importlib, json, math, os, platform, signal, sys, textwrap, threading, time, warnings
+import csv, ctypes, difflib, importlib, json, math, os, platform, signal, sys, textwrap, threading, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice
@@ -28,7 +28,7 @@ from .clip import EMBEDDED, FrozenCLIP, load_clip, read_safetensors
 from .grounder import Grounder, load_grounder, save_grounder
 from .masking import at_least_float32, gumbel_sigmoid, hard_mask, mask_logits, masked_image, no_autocast, own_similarity, unit
 from .losses import WEIGHTS, join_processes, joined, pair_statistics, pair_terms, ranks, symmetric_cross_entropy, temperature, weighted_sum
-from .pairs import CaptionTable, Pairs, light_transform, plain_transform, published_transform
+from .pairs import CaptionTable, Pairs, as_numbers, light_transform, map_window, open_source, plain_transform, published_transform
 
 # %% ../nbs/09_training.ipynb #0b2ba758
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning) # what PyTorch says of fastai, to people who can't change it
@@ -79,7 +79,8 @@ def scalars(self:Objective) -> dict: # Name → number, for the log
 def _rows(self:Objective, trunk, image, text, uniform, texts):
     "[b,1+K·N]: the embedding's total variation, then K numbers for each of the N texts"
     clip, g = self.frozen[0], self.grounder
-    dense = at_least_float32(g(trunk, clip.grid(image)))
+    made = g.coarse if image.ndim == 3 and not g.config['decoder'] else g # of kept maps no term wants enlarged copies of a cell
+    dense = at_least_float32(made(trunk, clip.grid(image)))
     smooth = sum(dense.diff(dim=d).abs().mean((1, 2, 3)) for d in (-1, -2))
     rows = [*pair_statistics(dense, texts, g.w, g.b)]
     if self.weights.get('image'):
@@ -554,6 +555,7 @@ class Recipe:
     clip:str = 'small' # Tower: 'small', a file, or one of open_clip's ViT names
     pretrained:str|None = None # Its weights: open_clip's tag or a file
     init:str|None = None # Grounder to start from: tcl, small, a file, a folder or a hub name; None: a new one
+    decoder:bool = True # Whether a new grounder has one; nearest up-sampling stands in its place
     gate:float = 0. # Where a new grounder's gates start
     attention:str = 'identity' # Of the copied block, see clip.PLUGS
     sources:str|list|dict = 'smallworld' # Where pairs come from, see open_source; a dictionary gives weights
@@ -674,6 +676,7 @@ def _transform(r, clip):
     known = dict(plain=plain_transform, light=light_transform, published=published_transform)
     if r.transform not in known and ':' not in r.transform: raise TclError(f"transform={r.transform}: there are {', '.join(known)}, or give module:function")
     if r.size % clip.patch: raise TclError(f'size={r.size} must be a multiple of the patch of {clip.name}, {clip.patch}')
+    if _from_maps(r): return as_numbers if r.transform == 'plain' else map_window(r.size//clip.patch)
     return (known.get(r.transform) or named_function(r.transform))(r.size, clip.mean, clip.std)
 
 # %% ../nbs/09_training.ipynb #dedfd96b
@@ -770,6 +773,16 @@ def _fit(learn, callbacks):
             if hasattr(learn, 'bar') and hasattr(learn.bar, 'line'): learn.bar.line.close() # so that an error gets a line of its own
     return learn.stopped
 
+# %% ../nbs/09_training.ipynb #829e6db2
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4 # as in glibc's malloc.h
+
+def keep_memory():
+    "Have the C library keep a step's memory for the next one; does nothing where it isn't glibc"
+    try: mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError): return
+    mallopt(_M_MMAP_MAX, 0) # no piece of its own for a large tensor
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) # and up to 2 GiB may lie unused
+
 # %% ../nbs/09_training.ipynb #77674873
 def run_objective(
     r:Recipe, # How to train
@@ -781,6 +794,7 @@ def run_objective(
 ) -> int: # The signal that stopped it before its end, or 0
     "Train an objective, or go on with it; writes log.csv and last.safetensors into the recipe's folder"
     out, world = Path(r.out), ranks()[1]
+    keep_memory()
     last = out/'last.safetensors'
     inputs = {**(inputs or {}), **_identities(stream)}
     lr = scaled_rate(r.lr, r.batch*world) if r.per_4096 else r.lr
@@ -801,6 +815,24 @@ def _check_tower(r):
     if not r.pretrained and not brings_its_own:
         warnings.warn(f"clip={r.clip} without pretrained=TAG (such as openai) or pretrained=FILE has random weights, from which nothing can be learned")
 
+# %% ../nbs/09_training.ipynb #8aa2602f
+def _from_maps(r): return str(r.sources).startswith('maps:')
+
+def _check_maps(r, clip):
+    "Raise `TclError` when kept maps can't teach this tower, or this recipe wants to see pixels"
+    if not _from_maps(r): return
+    weights = WEIGHTS if r.weights is None else r.weights
+    if not hasattr(clip.visual.conv1, 'embed'):
+        raise TclError(f'sources={r.sources}: {clip.name} has no frozen backbone whose maps can be kept; give pictures')
+    if weights.get('image'):
+        raise TclError(f'sources={r.sources}: kept maps have no pixels to mask; leave the image-level term out by weights without image, or give pictures')
+    if r.transform not in ('plain', 'light'):
+        raise TclError(f'transform={r.transform}: of kept maps there is the whole (plain), or a window that may be mirrored (light)')
+    open_source(r.sources) # names what is missing
+    cells, channels = np.load(Path(r.sources.removeprefix('maps:')).expanduser()/'maps.npy', mmap_mode='r').shape[1:]
+    if channels != clip.visual.conv1.channels:
+        raise TclError(f'sources={r.sources}: the maps have {channels} channels, and those of {clip.name} {clip.visual.conv1.channels}')
+
 # %% ../nbs/09_training.ipynb #b4930df8
 _FREE = 'out', 'device', 'workers', 'log_every', 'save_every', 'picture_every', 'evaluate', 'evaluate_every', 'logger'
 
@@ -808,7 +840,7 @@ def _objective(r, device):
     "Tower and grounder as the recipe wants them"
     with advice('pretrained=FILE'): clip = load_clip(r.clip, r.pretrained).to(device)
     torch.manual_seed(r.seed)
-    with advice('init=FILE'): grounder = load_grounder(r.init, clip).train() if r.init else Grounder(clip, gate=r.gate, attention=r.attention)
+    with advice('init=FILE'): grounder = load_grounder(r.init, clip).train() if r.init else Grounder(clip, r.decoder, r.gate, attention=r.attention)
     weights = WEIGHTS if r.weights is None else r.weights
     return Objective(clip, grounder, weights, r.positive, r.negative, r.chunk, r.amp and device.type == 'cuda').to(device)
 
@@ -840,10 +872,11 @@ def run_recipe(
     if not rank: _check_tower(r)
     inputs = _inputs(r, objective)
     clip = objective.frozen[0]
+    _check_maps(r, clip)
     table = CaptionTable.load(r.table, clip) if r.table else None
     stream = Pairs(r.sources, _transform(r, clip), r.batch, r.seed, rank, world, r.workers, r.shuffle, table=table,
                    image=r.image_column, caption=r.caption_column)
-    pictures = [] if rank else [Pictures(out/'samples', r.picture_every)]
+    pictures = [] if rank or _from_maps(r) else [Pictures(out/'samples', r.picture_every)]
     stopped = run_objective(r, objective, stream, Feed(stream, clip, r.seed), [*pictures, *callbacks], inputs)
     if not stopped and not rank: save_grounder(objective.grounder, out/'grounder.safetensors')
     return objective, stopped
