@@ -15,6 +15,11 @@ asks what PAMR alone mends: true masks of msrc averaged over the cells of a grid
     python tools/measure_photographs.py FOLDER --captions flickr/train.csv --json FILE
 
 counts in how many captions of a table each class is named.
+
+    python tools/measure_photographs.py FOLDER --separation --json FILE [--clip …] [--system …] [--weights …]
+
+asks of each word alone how well its similarity tells the pixels that show it from the others of the same picture: the area under the
+ROC curve, 50 for guessing, averaged over the pictures that show it. Other words don't matter to it, so it can be asked of rare ones.
 """
 import argparse, csv, json, re
 from dataclasses import replace
@@ -22,9 +27,10 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 import torch, torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
 from tcl_nb.baselines import reco_system
 from tcl_nb.benchmarks import benchmark, folder_benchmark, label_table, name_lists
-from tcl_nb.core import TclError, normalise, resize, writing
+from tcl_nb.core import TclError, fit_size, normalise, resize, writing
 from tcl_nb.evaluation import PROTOCOLS, Evaluation, Labeller, _changes, confusion, load_system, mean_iou, threshold_curve
 from tcl_nb.clip import load_clip
 from tcl_nb.grounder import load_grounder
@@ -125,6 +131,30 @@ def naming(args, sheet):
         sheet.add(dict(system='captions', set=key, part=args.part, captions=len(captions), date=date.today().isoformat(),
                        about=f'captions {key} {args.part} {len(captions)}', classes=counts))
 
+@torch.no_grad()
+def separation(args, sheet, name, weights, system, clip, grounder):
+    "For each set and class the mean area under the ROC curve of its similarity, in percent, and of how many pictures"
+    for key in args.sets:
+        protocol = PROTOCOLS['photo'].changed(pamr=False, **_changes(args.set))
+        evaluation = Evaluation(system, clip, opened(args.folder, key, args.part), protocol, grounder, name)
+        about = f'separation {evaluation.about}'
+        if sheet.has(about): continue
+        classes, used = evaluation.classes, evaluation.used
+        dense, text = load_system(name, clip, grounder, used.blend), clip.class_embedding(list(classes.names), used.prompts)
+        found = {k: [] for k in classes.names}
+        for image, truth in (classes[i] for i in range(len(classes))):
+            size = [side//clip.patch*clip.patch for side in fit_size(image.shape[1:], used.short, used.long)]
+            read = normalise(resize(image, size), used.mean, used.std)[None]
+            maps = F.interpolate(dense(read, text), size=truth.shape, mode='bilinear', align_corners=False)[0]
+            known = truth != 255
+            for i in truth[known].unique().tolist():
+                there = truth[known] == i
+                if not there.all(): found[classes.names[i]].append(100*roc_auc_score(there, maps[i][known]))
+        sheet.add(dict(system='separation', of=name, grounder=short_name(weights), set=key, part=args.part, pictures=len(classes),
+                       clip=short_name(args.clip), settings=dict(short=used.short), date=date.today().isoformat(), threads=torch.get_num_threads(),
+                       versions=evaluation.versions, about=about,
+                       shown={k: len(v) for k, v in found.items() if v}, classes={k: round(sum(v)/len(v), 2) for k, v in found.items() if v}))
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('folder', type=Path)
@@ -140,6 +170,7 @@ def main():
     ap.add_argument('--limit', type=int, help='so many pictures of each set')
     ap.add_argument('--ceiling', action='store_true', help='what PAMR mends of coarse true masks')
     ap.add_argument('--captions', help='a csv of captions, to count class names in')
+    ap.add_argument('--separation', action='store_true', help='how well each word alone tells its pixels from the others')
     ap.add_argument('--short', type=int, default=320, help='for --ceiling')
     args = ap.parse_args()
     sheet = Sheet(args.json, 'python tools/measure_photographs.py FOLDER …; see the results chapter')
@@ -153,6 +184,9 @@ def main():
         if name.startswith('reco'):
             built = reco_system(clip, list(find_pictures(args.archive)), language=name == 'reco')
             system = lambda clip: built
+        if args.separation:
+            separation(args, sheet, name, weights, system, clip, grounder)
+            continue
         for key in args.sets:
             classes = opened(args.folder, key, args.part)
             if args.limit: classes = classes.subset(range(min(args.limit, len(classes))))
