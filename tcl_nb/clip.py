@@ -8,7 +8,7 @@ __all__ = ['PLUGS', 'TCL_TEMPLATES', 'IMAGENET_TEMPLATES', 'MASKCLIP_TEMPLATES',
            'build_small_clip', 'identity_attention', 'paired_attention', 'neighbour_prior', 'neighbour_attention',
            'Plug', 'plug', 'FrozenCLIP', 'run_trunk', 'class_token_attention', 'to_map', 'causal_text', 'end_positions',
            'run_text', 'encode_texts', 'average_templates', 'WordTokenizer', 'read_safetensors', 'Unfilled',
-           'load_clip', 'TextTable']
+           'load_clip', 'KeptWords', 'TextTable']
 
 # %% ../nbs/02_clip.ipynb #03c23409
 import difflib, hashlib, io, json, logging, math, re, sys, textwrap, warnings, zipfile
@@ -16,6 +16,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from . import __version__
+from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, Unreachable, assets, cache_folder, fingerprint, writing
+from .towers import restore_tower # before open_clip, so that the compiler waits
 import huggingface_hub, open_clip, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
@@ -24,8 +27,6 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
-from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, Unreachable, assets, writing
-from .towers import restore_tower
 
 # %% ../nbs/02_clip.ipynb #7678eb2c
 def resize_positions(
@@ -614,6 +615,33 @@ def _fingerprint(clip):
         if not name.startswith(('visual.', 'logit_')): out.update(name.encode()); out.update(t.float().cpu().contiguous().numpy())
     return out.hexdigest()
 
+# %% ../nbs/02_clip.ipynb #a3690d0b
+class KeptWords:
+    "Class embeddings in a folder, a file a word"
+    def __init__(self,
+        folder, # Where; it need not exist yet
+        *what, # All that an embedding depends on, beside the word
+    ):
+        self.folder = Path(folder)/fingerprint(*what)
+
+    def path(self, name): return self.folder/f'{fingerprint(name)}.safetensors'
+
+    def read(self,
+        name:str, # A class name
+    ) -> torch.Tensor: # [C], or None: not there, or damaged
+        "A word's embedding"
+        try: tensors, meta = read_safetensors(self.path(name))
+        except TclError: return None
+        found = tensors.get('embedding')
+        return found if meta == dict(name=name, hash=fingerprint(name, found)) else None
+
+    def write(self,
+        name:str, # A class name
+        embedding:torch.Tensor, # [C] float32
+    ) -> None: # Raises TclError when it cannot be written
+        "Keep a word's embedding"
+        with writing(self.path(name)) as aside: save_file({'embedding': embedding.contiguous()}, aside, dict(name=name, hash=fingerprint(name, embedding)))
+
 # %% ../nbs/02_clip.ipynb #4f83f20b
 def _described(clip): return f"'{clip.name}'" + (f" with '{clip.pretrained}'" if clip.pretrained else '')
 
@@ -627,6 +655,7 @@ class TextTable:
     model:str # The tower, in words
     fingerprint:str # The tower's fingerprint
     clip:FrozenCLIP=None # The tower, if at hand
+    kept:KeptWords=None # Where embeddings from before are looked for, see 'keep'
 
     def __post_init__(self):
         self.index = {name: i for i, name in enumerate(self.names)}
@@ -648,14 +677,39 @@ def rows(self:TextTable,
     if missing: self._add(missing)
     return self.embedding[[self.index[name] for name in names]].to('cpu' if self.clip is None else self.clip.device)
 
+# %% ../nbs/02_clip.ipynb #7d6d3f64
+@patch
+def _from_before(self:TextTable, names):
+    "Those embeddings that were kept, by name; of each name is said what is said when it is computed"
+    rows = {name: row for name in names if self.kept and (row := self.kept.read(name)) is not None}
+    if rows:
+        texts = [t.replace('{}', name) for name in rows for t in self.templates]
+        _warn_if_cut(self.clip.tokenizer, texts, self.clip.tokenizer(texts))
+    for name in rows: self.clip.knows(name)
+    return rows
+
+@patch
+def _computed(self:TextTable, names):
+    "Embeddings by name, from the tower; they are kept"
+    with torch.autocast(self.clip.device.type, enabled=False): new = self.clip.class_embedding(names, self.templates, self.normalise_first)
+    rows = dict(zip(names, new.float().cpu()))
+    try:
+        for name in rows if self.kept else (): self.kept.write(name, rows[name])
+    except TclError as e:
+        self.kept = None # said once
+        warnings.warn(f'embeddings of words are not kept for the next time: {e}')
+    return rows
+
 # %% ../nbs/02_clip.ipynb #8529f700
 @patch
 def _add(self:TextTable, names):
     if self.clip is None:
         near = ', '.join(difflib.get_close_matches(names[0], self.names, 3))
         raise TclError(f"'{names[0]}' is not among the table's {len(self)} names{near and f'; near it: {near}'}; with a tower attached it would be computed")
-    with torch.autocast(self.clip.device.type, enabled=False): new = self.clip.class_embedding(names, self.templates, self.normalise_first)
-    self.embedding = torch.cat([self.embedding, new.float().cpu()])
+    rows = self._from_before(names)
+    missing = [name for name in names if name not in rows]
+    if missing: rows.update(self._computed(missing))
+    self.embedding = torch.cat([self.embedding, torch.stack([rows[name] for name in names])])
     for name in names: self.index[name] = len(self.names); self.names.append(name)
 
 # %% ../nbs/02_clip.ipynb #36ac8280
@@ -671,6 +725,14 @@ def make(cls:TextTable,
     table = cls([], torch.zeros(0, clip.channels), templates, normalise_first, _described(clip), clip.fingerprint, clip)
     table.rows(names)
     return table
+
+# %% ../nbs/02_clip.ipynb #91e9ff5b
+@patch
+def keep(self:TextTable,
+    folder=None, # Where; None: 'words' in the package's cache folder
+) -> None:
+    "From now on embeddings are kept in a folder, and looked for there first; needs an attached tower"
+    self.kept = KeptWords(folder or cache_folder('words'), self.fingerprint, self.templates, self.normalise_first, self.clip.device.type, __version__)
 
 # %% ../nbs/02_clip.ipynb #4948a30b
 @patch

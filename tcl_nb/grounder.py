@@ -9,6 +9,9 @@ __all__ = ['PUBLISHED', 'ChannelNorm', 'phase_kernels', 'conv_upsampled', 'Gated
 # %% ../nbs/03_grounder.ipynb #7cbf48f3
 import copy, errno, http.client, json, os, re, shutil, sys, textwrap, urllib.error, urllib.request, warnings, zipfile
 from pathlib import Path
+from . import __version__
+from .core import TclError, Unreachable, assets, cache_folder, writing
+from .clip import EMBEDDED, TCL_TEMPLATES, FrozenCLIP, Unfilled, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
 import open_clip, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from filelock import FileLock
@@ -16,9 +19,6 @@ from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, file_exists
 from safetensors.torch import save_file
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 from tqdm import tqdm
-from . import __version__
-from .core import TclError, Unreachable, assets, writing
-from .clip import EMBEDDED, TCL_TEMPLATES, FrozenCLIP, Unfilled, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
 
 # %% ../nbs/03_grounder.ipynb #83ce8ec1
 class ChannelNorm(nn.LayerNorm):
@@ -271,11 +271,11 @@ def _check(url, part):
 # %% ../nbs/03_grounder.ipynb #73c6190e
 def published_checkpoint(
     url:str=PUBLISHED, # Where it is
-    folder=None, # Where to keep it; None: TCL_NB_CACHE, or else tcl_nb in PyTorch's hub folder
+    folder=None, # Where to keep it; None: the package's cache folder
     patience:float=30., # Seconds without an answer after which the connection counts as cut
 ) -> Path: # The file
     "The authors' weights, fetched when they are not here yet; raises `TclError` that says what to do without a network"
-    folder = Path(folder or os.environ.get('TCL_NB_CACHE') or Path(torch.hub.get_dir())/'tcl_nb')
+    folder = Path(folder or cache_folder())
     path = folder/url.rpartition('/')[2]; part = path.with_name(path.name+'.part')
     if path.is_file(): return path
     try:

@@ -604,6 +604,7 @@ def arguments():
     ap.add_argument('--model', default='tcl', help="'tcl' (published, fetched once; default), 'photo' (photographs, in the package), 'small' (drawings, in the package), a file or folder with a grounder, or a hub id")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
     ap.add_argument('--table', help='text embeddings made before, a .safetensors file of TextTable')
+    ap.add_argument('--no-cache', dest='cache', action='store_false', help='compute the embeddings of all words, and keep none for the next time')
     ap.add_argument('--out', default='masks', help='folder for the results (default: %(default)s)')
     ap.add_argument('--save', default='overlay,labels', help=f"kinds of file, with commas: {', '.join(KINDS)} (default: %(default)s)")
     ap.add_argument('--background', help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 with PAMR, 0.5 without; small: 0.3)")
@@ -668,6 +669,7 @@ def tcl_segment(argv=None):
     if args.table:
         segmenter.table = TextTable.load(args.table, segmenter.clip)
         segmenter.inputs['table'] = fingerprint(Path(args.table))
+    if args.cache: segmenter.table.keep()
     note, out = segmenter.note(classes, segmenter.changed(**changes)), Path(args.out)
     segmenter.table.rows([w for words in classes.values() for w in words]) # an unknown word stops here
     done, failed = 0, 0
