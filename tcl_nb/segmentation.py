@@ -670,6 +670,7 @@ def tcl_segment(argv=None):
         segmenter.table = TextTable.load(args.table, segmenter.clip)
         segmenter.inputs['table'] = fingerprint(Path(args.table))
     if args.cache: segmenter.table.keep()
+    if segmenter.grounder: segmenter.grounder.keep_kernels()
     note, out = segmenter.note(classes, segmenter.changed(**changes)), Path(args.out)
     segmenter.table.rows([w for words in classes.values() for w in words]) # an unknown word stops here
     done, failed = 0, 0
