@@ -480,7 +480,7 @@ def _check(name):
         near = ', '.join(known[m] for m in difflib.get_close_matches(name.lower(), known, 3, 0))
         raise TclError(f"no file and no model of open_clip is named '{name}'; near it: {near}")
     if 'multimodal_cfg' in config: raise TclError(f"'{name}' is not supported: a captioning model (CoCa); a plain ViT, such as ViT-B-16-quickgelu, is")
-    with torch.device('meta'): FrozenCLIP(build_small_clip({**config, 'text_cfg': {}}), name=name)
+    with torch.random.fork_rng(devices=[]), Unfilled(): FrozenCLIP(build_small_clip({**config, 'text_cfg': {}}), name=name)
 
 # %% ../nbs/02_clip.ipynb #0600410d
 @contextmanager
@@ -506,6 +506,12 @@ def _is_archive(path):
     "Whether a file is a TorchScript archive: a zip file with constants beside the weights"
     if not zipfile.is_zipfile(path): return False
     with zipfile.ZipFile(path) as f: return any(n.endswith('constants.pkl') for n in f.namelist())
+
+# %% ../nbs/02_clip.ipynb #374b5489
+def _mapped(path):
+    "A block within which PyTorch maps a checkpoint in place of reading it, where it can"
+    settings = getattr(torch.utils, 'serialization', None)
+    return settings.config.patch({'load.mmap': True}) if settings and zipfile.is_zipfile(path) else nullcontext()
 
 # %% ../nbs/02_clip.ipynb #1e5eeee9
 def _archive_weights(path):
@@ -549,7 +555,8 @@ def _build(name, path, quick_gelu):
     except Exception as e: raise TclError(f"open_clip cannot build '{name}': {textwrap.shorten(str(e), 200)}") from e
     try:
         if archive: model.load_state_dict({k: t for k, t in archive.items() if k not in _OPENAI | {'attn_mask'}})
-        elif path: open_clip.load_checkpoint(model, path)
+        elif path:
+            with _mapped(path): open_clip.load_checkpoint(model, path)
     except Exception as e: raise TclError(f"'{path}' is not a checkpoint of '{name}': {_reason(e)}") from e
     return model, tokenizer
 

@@ -459,7 +459,7 @@ def load_grounder(
 def _large(decoder):
     "The weights of a grounder for TCL's own tower, as shapes"
     config = open_clip.get_model_config(_TOWER[0])
-    with torch.device('meta'): return Grounder(FrozenCLIP(build_small_clip({**config, 'text_cfg': {}})), decoder).state_dict()
+    with torch.random.fork_rng(devices=[]), Unfilled(): return Grounder(FrozenCLIP(build_small_clip({**config, 'text_cfg': {}})), decoder).state_dict()
 
 # %% ../nbs/03_grounder.ipynb #ad022fcb
 def tower_for(
