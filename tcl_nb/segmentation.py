@@ -520,7 +520,7 @@ def note(self:Segmenter,
     settings:Settings,
 ) -> dict: # Plain values, as json gives them back
     "What a result was made with, but for the picture: names to read, and fingerprints of what they stood for"
-    if 'weights' not in self.inputs: self.inputs['weights'] = weights_hash(self.clip, self.grounder)
+    if 'weights' not in self.inputs: self.inputs['weights'] = fingerprint(self.clip.fingerprint, weights_hash(self.clip.visual, self.grounder))
     if self.own and 'system' not in self.inputs: self.inputs['system'] = fingerprint(self.own)
     made = dict(tcl_nb=__version__, model=self.name, clip=self.clip.name, pretrained=self.clip.pretrained, dtype=str(self.dtype), classes=classes, **asdict(settings), **self.inputs)
     return json.loads(json.dumps(made, default=str))
