@@ -8,7 +8,7 @@ __all__ = ['PLUGS', 'TCL_TEMPLATES', 'IMAGENET_TEMPLATES', 'MASKCLIP_TEMPLATES',
            'build_small_clip', 'identity_attention', 'paired_attention', 'neighbour_prior', 'neighbour_attention',
            'Plug', 'plug', 'FrozenCLIP', 'run_trunk', 'class_token_attention', 'to_map', 'causal_text', 'end_positions',
            'run_text', 'encode_texts', 'average_templates', 'WordTokenizer', 'read_safetensors', 'Unfilled',
-           'load_clip', 'TextTable']
+           'load_clip', 'KeptWords', 'TextTable']
 
 # %% ../nbs/02_clip.ipynb #03c23409
 import difflib, hashlib, io, json, logging, math, re, sys, textwrap, warnings, zipfile
@@ -16,6 +16,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from . import __version__
+from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, Unreachable, assets, cache_folder, fingerprint, writing
+from .towers import restore_tower # before open_clip, so that the compiler waits
 import huggingface_hub, open_clip, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
@@ -24,8 +27,6 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
-from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, Unreachable, assets, writing
-from .towers import restore_tower
 
 # %% ../nbs/02_clip.ipynb #7678eb2c
 def resize_positions(
@@ -201,7 +202,7 @@ def run_trunk(
     cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
     x = visual.ln_pre(torch.cat([cls, patches], 1) + positions)
     for block in visual.transformer.resblocks[:-1]:
-        x = block(x)
+        x = run_block(block, x, paired_attention) # queries with keys, as the block itself: PyTorch's quicker way to the same
     return x
 
 # %% ../nbs/02_clip.ipynb #6f5215b8
@@ -479,7 +480,7 @@ def _check(name):
         near = ', '.join(known[m] for m in difflib.get_close_matches(name.lower(), known, 3, 0))
         raise TclError(f"no file and no model of open_clip is named '{name}'; near it: {near}")
     if 'multimodal_cfg' in config: raise TclError(f"'{name}' is not supported: a captioning model (CoCa); a plain ViT, such as ViT-B-16-quickgelu, is")
-    with torch.device('meta'): FrozenCLIP(build_small_clip({**config, 'text_cfg': {}}), name=name)
+    with torch.random.fork_rng(devices=[]), Unfilled(): FrozenCLIP(build_small_clip({**config, 'text_cfg': {}}), name=name)
 
 # %% ../nbs/02_clip.ipynb #0600410d
 @contextmanager
@@ -505,6 +506,12 @@ def _is_archive(path):
     "Whether a file is a TorchScript archive: a zip file with constants beside the weights"
     if not zipfile.is_zipfile(path): return False
     with zipfile.ZipFile(path) as f: return any(n.endswith('constants.pkl') for n in f.namelist())
+
+# %% ../nbs/02_clip.ipynb #374b5489
+def _mapped(path):
+    "A block within which PyTorch maps a checkpoint in place of reading it, where it can"
+    settings = getattr(torch.utils, 'serialization', None)
+    return settings.config.patch({'load.mmap': True}) if settings and zipfile.is_zipfile(path) else nullcontext()
 
 # %% ../nbs/02_clip.ipynb #1e5eeee9
 def _archive_weights(path):
@@ -548,7 +555,8 @@ def _build(name, path, quick_gelu):
     except Exception as e: raise TclError(f"open_clip cannot build '{name}': {textwrap.shorten(str(e), 200)}") from e
     try:
         if archive: model.load_state_dict({k: t for k, t in archive.items() if k not in _OPENAI | {'attn_mask'}})
-        elif path: open_clip.load_checkpoint(model, path)
+        elif path:
+            with _mapped(path): open_clip.load_checkpoint(model, path)
     except Exception as e: raise TclError(f"'{path}' is not a checkpoint of '{name}': {_reason(e)}") from e
     return model, tokenizer
 
@@ -614,6 +622,33 @@ def _fingerprint(clip):
         if not name.startswith(('visual.', 'logit_')): out.update(name.encode()); out.update(t.float().cpu().contiguous().numpy())
     return out.hexdigest()
 
+# %% ../nbs/02_clip.ipynb #a3690d0b
+class KeptWords:
+    "Class embeddings in a folder, a file a word"
+    def __init__(self,
+        folder, # Where; it need not exist yet
+        *what, # All that an embedding depends on, beside the word
+    ):
+        self.folder = Path(folder)/fingerprint(*what)
+
+    def path(self, name): return self.folder/f'{fingerprint(name)}.safetensors'
+
+    def read(self,
+        name:str, # A class name
+    ) -> torch.Tensor: # [C], or None: not there, or damaged
+        "A word's embedding"
+        try: tensors, meta = read_safetensors(self.path(name))
+        except TclError: return None
+        found = tensors.get('embedding')
+        return found if meta == dict(name=name, hash=fingerprint(name, found)) else None
+
+    def write(self,
+        name:str, # A class name
+        embedding:torch.Tensor, # [C] float32
+    ) -> None: # Raises TclError when it cannot be written
+        "Keep a word's embedding"
+        with writing(self.path(name)) as aside: save_file({'embedding': embedding.contiguous()}, aside, dict(name=name, hash=fingerprint(name, embedding)))
+
 # %% ../nbs/02_clip.ipynb #4f83f20b
 def _described(clip): return f"'{clip.name}'" + (f" with '{clip.pretrained}'" if clip.pretrained else '')
 
@@ -627,6 +662,7 @@ class TextTable:
     model:str # The tower, in words
     fingerprint:str # The tower's fingerprint
     clip:FrozenCLIP=None # The tower, if at hand
+    kept:KeptWords=None # Where embeddings from before are looked for, see 'keep'
 
     def __post_init__(self):
         self.index = {name: i for i, name in enumerate(self.names)}
@@ -648,14 +684,39 @@ def rows(self:TextTable,
     if missing: self._add(missing)
     return self.embedding[[self.index[name] for name in names]].to('cpu' if self.clip is None else self.clip.device)
 
+# %% ../nbs/02_clip.ipynb #7d6d3f64
+@patch
+def _from_before(self:TextTable, names):
+    "Those embeddings that were kept, by name; of each name is said what is said when it is computed"
+    rows = {name: row for name in names if self.kept and (row := self.kept.read(name)) is not None}
+    if rows:
+        texts = [t.replace('{}', name) for name in rows for t in self.templates]
+        _warn_if_cut(self.clip.tokenizer, texts, self.clip.tokenizer(texts))
+    for name in rows: self.clip.knows(name)
+    return rows
+
+@patch
+def _computed(self:TextTable, names):
+    "Embeddings by name, from the tower; they are kept"
+    with torch.autocast(self.clip.device.type, enabled=False): new = self.clip.class_embedding(names, self.templates, self.normalise_first)
+    rows = dict(zip(names, new.float().cpu()))
+    try:
+        for name in rows if self.kept else (): self.kept.write(name, rows[name])
+    except TclError as e:
+        self.kept = None # said once
+        warnings.warn(f'embeddings of words are not kept for the next time: {e}')
+    return rows
+
 # %% ../nbs/02_clip.ipynb #8529f700
 @patch
 def _add(self:TextTable, names):
     if self.clip is None:
         near = ', '.join(difflib.get_close_matches(names[0], self.names, 3))
         raise TclError(f"'{names[0]}' is not among the table's {len(self)} names{near and f'; near it: {near}'}; with a tower attached it would be computed")
-    with torch.autocast(self.clip.device.type, enabled=False): new = self.clip.class_embedding(names, self.templates, self.normalise_first)
-    self.embedding = torch.cat([self.embedding, new.float().cpu()])
+    rows = self._from_before(names)
+    missing = [name for name in names if name not in rows]
+    if missing: rows.update(self._computed(missing))
+    self.embedding = torch.cat([self.embedding, torch.stack([rows[name] for name in names])])
     for name in names: self.index[name] = len(self.names); self.names.append(name)
 
 # %% ../nbs/02_clip.ipynb #36ac8280
@@ -671,6 +732,14 @@ def make(cls:TextTable,
     table = cls([], torch.zeros(0, clip.channels), templates, normalise_first, _described(clip), clip.fingerprint, clip)
     table.rows(names)
     return table
+
+# %% ../nbs/02_clip.ipynb #91e9ff5b
+@patch
+def keep(self:TextTable,
+    folder=None, # Where; None: 'words' in the package's cache folder
+) -> None:
+    "From now on embeddings are kept in a folder, and looked for there first; needs an attached tower"
+    self.kept = KeptWords(folder or cache_folder('words'), self.fingerprint, self.templates, self.normalise_first, self.clip.device.type, __version__)
 
 # %% ../nbs/02_clip.ipynb #4948a30b
 @patch

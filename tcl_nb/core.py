@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['FORMATS', 'ENDINGS', 'HEIF', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CLIP_MEAN', 'CLIP_STD', 'COLOURS', 'TclError',
            'Unreachable', 'advice', 'ends_tidily', 'command', 'Arguments', 'named_function', 'writing', 'check_folder',
-           'assets', 'walk', 'weights_hash', 'fingerprint', 'to_mode', 'picture_formats', 'picture_endings',
-           'picture_fault', 'upright', 'read_picture', 'to_tensor', 'picture_files', 'left_out', 'normalise',
-           'denormalise', 'fit_size', 'resize', 'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette',
-           'legible', 'overlay']
+           'assets', 'cache_folder', 'compiler_later', 'walk', 'weights_hash', 'fingerprint', 'to_mode',
+           'picture_formats', 'picture_endings', 'picture_fault', 'upright', 'read_picture', 'to_tensor',
+           'picture_files', 'left_out', 'normalise', 'denormalise', 'fit_size', 'resize', 'strips', 'pad_to_patch',
+           'cut_padding', 'show_image', 'palette', 'legible', 'overlay']
 
 # %% ../nbs/00_core.ipynb #05e1b919
 import argparse, ast, colorsys, functools, hashlib, importlib, importlib.util, logging, os, signal, sys, sysconfig, tempfile, uuid, warnings
@@ -121,6 +121,43 @@ def check_folder(
 def assets() -> Path: # Folder with the data files that travel inside the package
     "The package's bundled data: the small world's atlas, its CLIP and grounder, and their licences"
     return Path(__file__).parent/'assets'
+
+# %% ../nbs/00_core.ipynb #534efa2f
+def cache_folder(
+    *parts, # Names of folders below it
+) -> Path: # It need not exist yet
+    "Where things are kept that can be had again: TCL_NB_CACHE, or else tcl_nb in PyTorch's hub folder"
+    return Path(os.environ.get('TCL_NB_CACHE') or Path(torch.hub.get_dir())/'tcl_nb', *parts)
+
+# %% ../nbs/00_core.ipynb #85859355
+_COMPILER = 'torch._dynamo.utils'
+
+def _stand_in():
+    "A module that becomes the compiler's own as soon as that is needed"
+    module = ModuleType(_COMPILER)
+    def real(name):
+        if sys.modules.get(_COMPILER) is module: del sys.modules[_COMPILER]
+        return getattr(importlib.import_module(_COMPILER), name)
+    def ask(name):
+        if name == 'is_compile_supported': return lambda *args: real(name)(*args)
+        if name.startswith('__'): raise AttributeError(name)
+        return real(name)
+    module.__getattr__ = ask
+    return module
+
+@contextmanager
+def compiler_later():
+    "Within this block libraries are imported without PyTorch's compiler, until something needs it"
+    usual, later = torch.compiler.disable, getattr(torch, '_disable_dynamo', None)
+    if _COMPILER in sys.modules or not later:
+        yield
+        return
+    module = sys.modules[_COMPILER] = _stand_in()
+    torch.compiler.disable = later
+    try: yield
+    finally:
+        torch.compiler.disable = usual
+        if sys.modules.get(_COMPILER) is module: del sys.modules[_COMPILER]
 
 # %% ../nbs/00_core.ipynb #d4be95a1
 _PIECES, _PIECE = 1024, 4096 # of a large file: how many are read, of how many bytes

@@ -11,6 +11,8 @@ __all__ = ['SMALL_SETTINGS', 'PHOTO_SETTINGS', 'USUAL', 'KINDS', 'DenseSystem', 
 # %% ../nbs/07_segmentation.ipynb #e2944e8b
 import json, os, re, sys, warnings
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from glob import glob
@@ -493,11 +495,12 @@ def _file_name(picture):
 def segment(self:Segmenter,
     picture, # Path, PIL picture, [H,W,3] uint8 array, or [3,H,W] uint8 tensor
     classes, # Words, or {name: [words]}
+    image:torch.Tensor=None, # The picture's pixels, [3,H,W] uint8, if they were read before
     **changes, # To the settings, such as pamr=False
 ) -> Segmentation:
     "Label a photo's pixels with words; raises `TclError` for a picture, word or setting that won't do"
     classes, settings = read_classes(classes), self.changed(**changes)
-    image, background = to_tensor(picture), settings.threshold
+    image, background = to_tensor(picture) if image is None else image, settings.threshold
     groups = [*classes.values()]
     if isinstance(background, (tuple, list)): groups.append(read_classes({'words of the background': background})['words of the background'])
     scores = self.class_scores(image, groups, settings)
@@ -520,7 +523,7 @@ def note(self:Segmenter,
     settings:Settings,
 ) -> dict: # Plain values, as json gives them back
     "What a result was made with, but for the picture: names to read, and fingerprints of what they stood for"
-    if 'weights' not in self.inputs: self.inputs['weights'] = weights_hash(self.clip, self.grounder)
+    if 'weights' not in self.inputs: self.inputs['weights'] = fingerprint(self.clip.fingerprint, weights_hash(self.clip.visual, self.grounder))
     if self.own and 'system' not in self.inputs: self.inputs['system'] = fingerprint(self.own)
     made = dict(tcl_nb=__version__, model=self.name, clip=self.clip.name, pretrained=self.clip.pretrained, dtype=str(self.dtype), classes=classes, **asdict(settings), **self.inputs)
     return json.loads(json.dumps(made, default=str))
@@ -604,6 +607,7 @@ def arguments():
     ap.add_argument('--model', default='tcl', help="'tcl' (published, fetched once; default), 'photo' (photographs, in the package), 'small' (drawings, in the package), a file or folder with a grounder, or a hub id")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
     ap.add_argument('--table', help='text embeddings made before, a .safetensors file of TextTable')
+    ap.add_argument('--no-cache', dest='cache', action='store_false', help='compute the embeddings of all words, and keep none for the next time')
     ap.add_argument('--out', default='masks', help='folder for the results (default: %(default)s)')
     ap.add_argument('--save', default='overlay,labels', help=f"kinds of file, with commas: {', '.join(KINDS)} (default: %(default)s)")
     ap.add_argument('--background', help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 with PAMR, 0.5 without; small: 0.3)")
@@ -647,16 +651,41 @@ def _finished(out, kinds, note, picture):
     except TclError: return False # segmenting it says why
     return all(made_with(f) == whole for f in files)
 
-def _one(segmenter, picture, classes, changes, out, place, kinds):
-    "Segment a picture and write its files"
-    try:
-        result = segmenter.segment(picture, classes, **changes)
-        result.file_name = (place if place.name == picture.name else place.with_name(picture.name)).as_posix()
-        result.save(out/place, kinds)
+@contextmanager
+def _enough_memory(segmenter, picture):
+    "Within this block, memory that runs out is a mistake that the user can mend"
+    try: yield
     except (MemoryError, RuntimeError) as e:
         if isinstance(e, RuntimeError) and not isinstance(e, torch.cuda.OutOfMemoryError) and 'memory' not in str(e): raise
         raise TclError(f"'{picture}' needs more memory than there is on {segmenter.device}: give fewer words, or a smaller --short") from e
+
+# %% ../nbs/07_segmentation.ipynb #d353db6b
+def _computed(segmenter, picture, image, classes, changes, place):
+    "A picture's labels, from its pixels"
+    with _enough_memory(segmenter, picture):
+        result = segmenter.segment(picture, classes, image, **changes)
+    result.file_name = (place if place.name == picture.name else place.with_name(picture.name)).as_posix()
     return result
+
+def _written(segmenter, picture, result, stem, kinds):
+    "The same labels, when their files are there"
+    with _enough_memory(segmenter, picture): result.save(stem, kinds)
+    return result
+
+def _side_by_side(segmenter, todo, classes, changes, out, places, kinds):
+    "Yields (picture, future of its Segmentation) in order; the future fails with the picture's TclError"
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        coming, before = [reader.submit(to_tensor, picture) for picture in todo[:1]], []
+        for k, picture in enumerate(todo):
+            image, coming = coming[0], [reader.submit(to_tensor, following) for following in todo[k+1:k+2]]
+            try:
+                result = _computed(segmenter, picture, image.result(), classes, changes, places[picture])
+                made = writer.submit(_written, segmenter, picture, result, out/places[picture], kinds)
+            except TclError as e:
+                made = Future(); made.set_exception(e)
+            yield from before
+            before = [(picture, made)]
+        yield from before
 
 # %% ../nbs/07_segmentation.ipynb #55ba748e
 @command
@@ -668,12 +697,15 @@ def tcl_segment(argv=None):
     if args.table:
         segmenter.table = TextTable.load(args.table, segmenter.clip)
         segmenter.inputs['table'] = fingerprint(Path(args.table))
+    if args.cache: segmenter.table.keep()
+    if segmenter.grounder: segmenter.grounder.keep_kernels()
     note, out = segmenter.note(classes, segmenter.changed(**changes)), Path(args.out)
     segmenter.table.rows([w for words in classes.values() for w in words]) # an unknown word stops here
     done, failed = 0, 0
     todo = [p for p in pictures if args.overwrite or not _finished(out/pictures[p], kinds, note, p)]
-    for picture in tqdm(todo, unit='picture', disable=len(pictures) == 1 or not todo):
-        try: result = _one(segmenter, picture, classes, changes, out, pictures[picture], kinds); done += 1
+    working = _side_by_side(segmenter, todo, classes, changes, out, pictures, kinds)
+    for picture, made in tqdm(working, total=len(todo), unit='picture', disable=len(pictures) == 1 or not todo):
+        try: result = made.result(); done += 1
         except TclError as e:
             if len(pictures) == 1: raise
             failed += 1; tqdm.write(f'tcl_segment: {e}', file=sys.stderr)

@@ -10,6 +10,12 @@ __all__ = ['POOLS', 'MINILM', 'VERSION', 'BACKBONE', 'as_map', 'create_backbone'
 # %% ../nbs/appendix/G_towers.ipynb #214752b3
 import difflib, importlib, json, textwrap
 from pathlib import Path
+from .core import TclError, assets, compiler_later, writing
+
+# %% ../nbs/appendix/G_towers.ipynb #53772900
+with compiler_later(): importlib.import_module('open_clip') # and with it timm and torchvision
+
+# %% ../nbs/appendix/G_towers.ipynb #c8b95d66
 import open_clip, timm, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from open_clip.transformer import VisionTransformer
@@ -20,7 +26,6 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from .core import TclError, assets, writing
 
 # %% ../nbs/appendix/G_towers.ipynb #aa500874
 def as_map(

@@ -1,6 +1,6 @@
 """Seconds per photograph of the evaluation: the package's way beside the plain loop of the published code.
 
-    python tools/bench_evaluation.py [--photos 8] [--threads 2] [--device cpu] [--counts]
+    python tools/bench_evaluation.py [--photos 8] [--threads 2] [--device cpu] [--counts] [--before FOLDER [--turns 2] [--clock cpu]]
 
 A ViT-B/16 of the published size with seeded random weights (times do not depend on them), protocol tcl with PAMR and blend,
 COCO-Stuff's 171 names, photographs of scikit-image brought to a short side of 448 pixels. The published loop embeds the texts
@@ -11,11 +11,15 @@ chapter 06's plain PAMR, which takes them as slices and is faster. The forms tak
 the machine does slows all.
 
 With --counts it also prints photographs per second for the class count of each of the eight benchmarks (package's way only).
+With --before, a folder with another version of the package, only the two packages are compared: by turns, each time in a process
+of its own, the faster turn of each counts (with --clock cpu in the process's own time, for machines that do other things).
+
 The last line is JSON: time_ratio is published over ours, sliced_ratio sliced over ours, label_agreement the share of pixels with
 the same label.
 """
-import argparse, json, time
+import argparse, json, tempfile, time
 import torch, torch.nn.functional as F
+from measure import in_a_process
 from skimage import data
 from tcl_nb.benchmarks import Benchmark, PUBLISHED, name_lists
 from tcl_nb.clip import TCL_TEMPLATES, load_clip, to_map
@@ -92,11 +96,40 @@ def timed(run, device):
     if device == 'cuda': torch.cuda.synchronize()
     return time.perf_counter()-start, result
 
+def ours(args):
+    "In a process of its own: seconds per photograph of the package's way, and the labels' hash"
+    clip = load_clip('ViT-B-16-quickgelu').to(args.device); torch.manual_seed(0); g = Grounder(clip, gate=.1).eval().to(args.device)
+    protocol, photos, names = PROTOCOLS['tcl'], photographs(args.photos), name_lists()['tcl']['coco_stuff']
+    labeller = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(names)); labeller(photos[:1])
+    start = CLOCKS[args.clock](); labels = [a for i in range(0, len(photos), args.chunk) for a, _ in labeller(photos[i:i+args.chunk])]
+    seconds = (CLOCKS[args.clock]() - start)/len(photos)
+    torch.save(labels, args.labels)
+    print(json.dumps(dict(seconds=seconds)))
+
+def versions(args):
+    "This version of the package and another, by turns"
+    forms, turns = dict(before=args.before, ours=None), []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(args.turns):
+            options = {form: ['--photos', args.photos, '--threads', args.threads, '--chunk', args.chunk, '--device', args.device, '--clock', args.clock, '--labels', f'{folder}/{form}.pt'] for form in forms}
+            turns.append({form: in_a_process(__file__, options[form], args.threads, version)['seconds'] for form, version in forms.items()})
+        labels = {form: torch.load(f'{folder}/{form}.pt') for form in forms}
+    same = sum((a == b).sum().item() for a, b in zip(*labels.values()))/sum(a.numel() for a in labels['ours'])
+    best = {form: min(turn[form] for turn in turns) for form in forms}
+    print(f"{args.photos} photographs, {args.device}, {args.threads} threads, {args.clock} clock: before {best['before']:.2f} s a photograph, ours {best['ours']:.2f}; ours/before {best['ours']/best['before']:.2f}; same label on {100*same:.4f} % of the pixels")
+    print(json.dumps(dict(photos=args.photos, threads=args.threads, clock=args.clock, torch=torch.__version__, **{f'{form}_seconds_per_photo': round(v, 3) for form, v in best.items()}, of_before=round(best['ours']/best['before'], 3), label_agreement=same, turns=turns)))
+
+CLOCKS = dict(wall=time.perf_counter, cpu=time.process_time)
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--photos', type=int, default=8, help='at most 8'); ap.add_argument('--threads', type=int, default=2)
     ap.add_argument('--device', default='cpu'); ap.add_argument('--chunk', type=int, default=4, help='photographs at a time'); ap.add_argument('--counts', action='store_true')
+    ap.add_argument('--before', help='folder with another version of the package, such as a git worktree'); ap.add_argument('--turns', type=int, default=2)
+    ap.add_argument('--clock', choices=('wall', 'cpu'), default='wall'); ap.add_argument('--labels', help=argparse.SUPPRESS)
     args = ap.parse_args(); torch.set_num_threads(args.threads)
+    if args.labels: return ours(args)
+    if args.before: return versions(args)
     clip = load_clip('ViT-B-16-quickgelu').to(args.device); torch.manual_seed(0); g = Grounder(clip, gate=.1).eval().to(args.device)
     protocol, photos, names = PROTOCOLS['tcl'], photographs(args.photos), name_lists()['tcl']['coco_stuff']
     labeller = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(names))

@@ -1,6 +1,6 @@
 """Time and memory of training: the package's step beside the straightforward form of the published one, side by side.
 
-    python tools/bench_training.py [--only loss|step|arithmetic] [--texts 64 256 1024] [--images 64] [--batch 4] [--threads 2] [--device cpu]
+    python tools/bench_training.py [--only loss|step|arithmetic] [--texts 64 256 1024] [--images 64] [--batch 4] [--threads 2] [--device cpu] [--before FOLDER]
 
 Seeded random weights of ViT-B/16's sizes at 224 pixels; every measurement is made in a process of its own.
 
@@ -12,6 +12,9 @@ gradient of the embedding, which both forms must write; the embedding itself lie
 
 The plain form computes all pairs at once, convolves up-sampled maps with 3×3 kernels, draws noise for all pairs, and runs
 the frozen tower's dense path, which nothing uses. Prints tables; the last line is JSON with the ratios of ours to plain.
+
+With --before, a folder with another version of the package, its form is measured by turns with ours, and a second line for each
+measurement says ours in parts of it. On a machine that does other things, --clock cpu counts a process's own time.
 """
 import argparse, json
 import torch, torch.nn.functional as F
@@ -52,7 +55,7 @@ def loss(args):
     best = None
     for _ in range(args.repeats):
         x = inputs(args.images, args.texts[0])
-        with measuring() as m: total = weighted_sum(form(*x)); total.backward()
+        with measuring(args.clock) as m: total = weighted_sum(form(*x)); total.backward()
         best = m if best is None else dict(seconds=min(best['seconds'], m['seconds']), bytes=best['bytes'])
     gradient = x[0].numel()*4
     print(json.dumps(dict(seconds=best['seconds'], megabytes=max(best['bytes']-gradient, 1e6)/1e6, value=total.item(), gradient=x[0].grad.norm().item())))
@@ -99,15 +102,17 @@ def step(args):
     if cuda: torch.cuda.reset_peak_memory_stats()
     best = None
     for _ in range(args.repeats):
-        with measuring() as m: once()
+        with measuring(args.clock) as m: once()
         if cuda: m['bytes'] = torch.cuda.max_memory_allocated()
         best = m if best is None else dict(seconds=min(best['seconds'], m['seconds']), bytes=max(best['bytes'], m['bytes']))
     print(json.dumps(dict(seconds=best['seconds'], megabytes=best['bytes']/1e6)))
 
-def arithmetic(images=64, texts=64):
+def arithmetic(images=64, texts=64, tiles=True):
     "Prints where the operations of a step go, in GFLOP an image"
     from torch.utils.flop_counter import FlopCounterMode
     from tcl_nb.clip import identity_attention, load_clip, run_block
+    from unittest import mock
+    from tcl_nb import grounder as grounder_module
     from tcl_nb.grounder import Grounder
     from tcl_nb.losses import pair_statistics
     from tcl_nb.masking import masked_pool, similarity, soft_mask
@@ -127,12 +132,14 @@ def arithmetic(images=64, texts=64):
         x = tokens
         for stage in grounder.decoder: x = plain_stage(stage, x)
         return x
+    def our_decoder(): # as the device would have it
+        with mock.patch.object(grounder_module, 'by_tiles', lambda x: tiles): return grounder.decoder(tokens)
     with torch.no_grad(): frozen, unused = count(lambda: clip.trunk(image)), count(lambda: clip.dense(trunk, grid))
     same = {'trunk, no gradient': frozen, 'copied block': count(lambda: run_block(grounder.block, trunk[:, 1:], identity_attention), *grounder.block.parameters()),
             'projection': count(lambda: grounder.project(tall), tall, *grounder.project.parameters()),
             'masked image through the tower': count(lambda: clip.image_embedding(clip.trunk(seen)), seen)}
     rows = {k: (v, v) for k, v in same.items()}
-    rows |= {'dense path, not used': (unused, (0, 0)), 'decoder': (count(plain_decoder, tokens, *weights), count(lambda: grounder.decoder(tokens), tokens, *weights)),
+    rows |= {'dense path, not used': (unused, (0, 0)), 'decoder': (count(plain_decoder, tokens, *weights), count(our_decoder, tokens, *weights)),
              f'masks and pooling, {texts} texts': (count(lambda: masked_pool(dense, soft_mask(similarity(dense, text), w, b)), dense), count(lambda: torch.stack(pair_statistics(dense, text, w, b)), dense))}
     print(f"{'GFLOP an image':<34}{'plain':>10}{'ours':>10}")
     for k, (plain, ours) in rows.items(): print(f'{k:<34}{sum(plain)/images/1e9:>10.1f}{sum(ours)/images/1e9:>10.1f}')
@@ -143,36 +150,42 @@ def arithmetic(images=64, texts=64):
 def pair(kind, args, **sizes):
     "Both forms, each in a process of its own → {form: result}, and a line of the table"
     out = {}
-    for form in ('plain', 'ours'):
-        options = ['--kind', kind, '--form', form, '--threads', args.threads, '--repeats', args.repeats*(2 if kind == 'step' else 1), '--device', args.device]
+    for form in ('plain', 'ours', 'before') if args.before else ('plain', 'ours'):
+        options = ['--kind', kind, '--form', 'plain' if form == 'plain' else 'ours', '--clock', args.clock, '--threads', args.threads, '--repeats', args.repeats*(2 if kind == 'step' else 1), '--device', args.device]
         for k, v in sizes.items(): options += [f'--{k}', v]
-        out[form] = in_a_process(__file__, options, args.threads)
+        out[form] = in_a_process(__file__, options, args.threads, args.before if form == 'before' else None)
     p, o = out['plain'], out['ours']
     what = ', '.join(f'{v} {k}' for k, v in sizes.items())
     print(f"{kind:<6}{what:<26}{p['seconds']:>9.2f}{o['seconds']:>9.2f}{o['seconds']/p['seconds']:>8.2f}{p['megabytes']:>10.0f}{o['megabytes']:>10.0f}{o['megabytes']/p['megabytes']:>8.2f}", flush=True)
+    if args.before: print(f"{'':<6}{'  in parts of before':<26}{out['before']['seconds']:>9.2f}{o['seconds']:>9.2f}{ratio(out, 'seconds', 'before'):>8.2f}{out['before']['megabytes']:>10.0f}{o['megabytes']:>10.0f}{ratio(out, 'megabytes', 'before'):>8.2f}", flush=True)
     return out
 
-def ratio(out, key): return round(out['ours'][key]/out['plain'][key], 4)
+def ratio(out, key, form='plain'): return round(out['ours'][key]/out[form][key], 4)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--only', choices=('loss', 'step', 'arithmetic')); ap.add_argument('--texts', type=int, nargs='+', default=[64, 256, 1024])
     ap.add_argument('--images', type=int, default=64); ap.add_argument('--batch', type=int, default=4, help='pairs in a whole step')
     ap.add_argument('--threads', type=int, default=2); ap.add_argument('--repeats', type=int, default=3); ap.add_argument('--device', default='cpu')
+    ap.add_argument('--before', help='folder with another version of the package, such as a git worktree'); ap.add_argument('--clock', choices=('wall', 'cpu'), default='wall')
     ap.add_argument('--kind', help=argparse.SUPPRESS); ap.add_argument('--form', help=argparse.SUPPRESS)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     if args.kind: return dict(loss=loss, step=step)[args.kind](args)
     report = dict(threads=args.threads, device=args.device, torch=torch.__version__)
-    if args.only in (None, 'arithmetic'): report |= arithmetic()
+    if args.only in (None, 'arithmetic'): report |= arithmetic(tiles=args.device == 'cpu')
     if args.only in (None, 'loss', 'step'): print(f"{'':<32}{'seconds':>18}{'':>8}{'MB':>20}\n{'':<32}{'plain':>9}{'ours':>9}{'ratio':>8}{'plain':>10}{'ours':>10}{'ratio':>8}")
     if args.only in (None, 'loss'):
         for n in args.texts:
             out = pair('loss', args, images=args.images, texts=n)
             assert abs(out['ours']['value']/out['plain']['value'] - 1) < 1e-4 and abs(out['ours']['gradient']/out['plain']['gradient'] - 1) < 1e-3, 'the two forms differ'
             report |= {f'loss_time_ratio_{n}': ratio(out, 'seconds'), f'loss_memory_ratio_{n}': ratio(out, 'megabytes')}
+            if args.before: report[f'loss_of_before_{n}'] = ratio(out, 'seconds', 'before')
         report |= dict(loss_time_ratio=ratio(out, 'seconds'), loss_memory_ratio=ratio(out, 'megabytes'))
-    if args.only in (None, 'step'): report |= dict(step_time_ratio=ratio(out := pair('step', args, batch=args.batch), 'seconds'), step_memory_ratio=ratio(out, 'megabytes'))
+    if args.only in (None, 'step'):
+        out = pair('step', args, batch=args.batch)
+        report |= dict(step_time_ratio=ratio(out, 'seconds'), step_memory_ratio=ratio(out, 'megabytes'))
+        if args.before: report |= dict(step_of_before=ratio(out, 'seconds', 'before'), step_memory_of_before=ratio(out, 'megabytes', 'before'))
     print(json.dumps(report))
 
 if __name__ == '__main__': main()
