@@ -18,7 +18,7 @@ from .grounder import Grounder, load_grounder
 from .masking import gumbel_sigmoid, mask_logits, masked_image, masked_pool, similarity, unit
 from .segmentation import SMALL_SETTINGS, refiner
 
-# %% ../nbs/appendix/I_picture.ipynb #f7eba75a
+# %% ../nbs/appendix/I_picture.ipynb #5fd92582
 @torch.no_grad()
 def training_tensors(
     world:SmallWorld, clip:FrozenCLIP, grounder:Grounder, # Where pairs come from, the frozen tower, and what is trained
@@ -36,8 +36,9 @@ def training_tensors(
     noise = torch.rand(own.shape, generator=torch.Generator().manual_seed(0))
     hard = gumbel_sigmoid(own, noise.clamp(1e-6, 1-1e-6))
     masked, mask = masked_image(image, hard), logits.sigmoid()
+    seen, pooled = clip.image_embedding(clip.trunk(masked)), masked_pool(dense, mask)
     return dict(captions=scenes.captions, image=image, text=text, trunk=trunk, dense=dense, sim=sim, mask=mask, hard=hard,
-                masked=masked, seen=clip.image_embedding(clip.trunk(masked)), pooled=masked_pool(dense, mask))
+                masked=masked, seen=seen, pooled=pooled)
 
 # %% ../nbs/appendix/I_picture.ipynb #ace7a2d8
 def as_colours(
@@ -51,10 +52,14 @@ def as_colours(
     low, high = parts.quantile(.02, 0), parts.quantile(.98, 0)
     return ((parts - low)/(high - low)).clamp(0, 1).unflatten(0, dense.shape[1:])
 
-# %% ../nbs/appendix/I_picture.ipynb #16409747
+# %% ../nbs/appendix/I_picture.ipynb #0bf215c2
 INK = '#222222'
 #: What a box is → its look
-LOOKS = dict(frozen=dict(fc='#cfe5f5', ec='#0072B2', lw=1.2), trained=dict(fc='#ffd9b0', ec='#D55E00', lw=2.4), plain=dict(fc='#f0f0f0', ec='#777777', lw=.8))
+LOOKS = dict(
+    frozen=dict(fc='#cfe5f5', ec='#0072B2', lw=1.2),
+    trained=dict(fc='#ffd9b0', ec='#D55E00', lw=2.4),
+    plain=dict(fc='#f0f0f0', ec='#777777', lw=.8),
+)
 
 class Canvas:
     "A drawing, 100 units wide, whose y goes down"
@@ -245,10 +250,10 @@ def draw_training(
     _losses(canvas, (23, 77))
     return canvas.figure
 
-# %% ../nbs/appendix/I_picture.ipynb #c404241c
+# %% ../nbs/appendix/I_picture.ipynb #509e6bb2
 @torch.no_grad()
 def inference_tensors(
-    world:SmallWorld, clip:FrozenCLIP, grounder:Grounder, # Where the picture comes from, the frozen tower, and what was trained
+    world:SmallWorld, clip:FrozenCLIP, grounder:Grounder, # Where the picture comes from, the tower, what was trained
     split:str='new_words', # Where the scene comes from
     more:tuple=('pizza',), # Names that are asked for beside those of the things in the scene
 ) -> dict: # Name → tensor, and 'names'
@@ -265,7 +270,8 @@ def inference_tensors(
     maps = F.interpolate(refined, size=image.shape[-2:], mode='bilinear', align_corners=False)
     best, winner = maps[0].max(0)
     labels = torch.where(best > SMALL_SETTINGS.background, winner + 1, 0)
-    return dict(names=names, picture=scenes.image[0], image=image, text=text, trunk=trunk, dense=dense, sim=sim, mask=mask, refined=refined, labels=labels)
+    return dict(names=names, picture=scenes.image[0], image=image, text=text, trunk=trunk, dense=dense, sim=sim, mask=mask,
+                refined=refined, labels=labels)
 
 # %% ../nbs/appendix/I_picture.ipynb #acf19079
 def _coloured(v):
