@@ -8,7 +8,7 @@ __all__ = ['LONGEST', 'write_shards', 'Source', 'open_source', 'deal', 'clean_ca
            'CaptionTable', 'embed_captions', 'tcl_embed']
 
 # %% ../nbs/08_pairs.ipynb #ff81b240
-import ast, codecs, csv, glob, io, json, math, os, random, shutil, sys, tarfile, tempfile, textwrap, threading, time, warnings
+import ast, codecs, csv, glob, io, json, math, os, random, re, shutil, sys, tarfile, tempfile, textwrap, threading, time, unicodedata, warnings
 from collections import Counter, deque
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,22 +67,29 @@ def write_shards(
 # %% ../nbs/08_pairs.ipynb #38543f81
 _PICTURES = tuple(ending[1:] for ending in (*ENDINGS, *HEIF))
 _CAPTIONS = 'caption', 'captions', 'text', 'txt', 'title', 'sentences', 'sentence', 'raw', 'comment', 'description', 'alt_text' # What captions are called
-_NOTHING = 'nan', '-nan', 'null', 'none', 'n/a', 'na', '<na>', '#n/a' # What programs write where there is nothing
+_NOTHING = ('nan', '-nan', 'null', '(null)', '<null>', 'none', '<none>', 'nil', 'undefined', 'n/a', 'na', '<na>', '#n/a', '#n/a n/a', '#na', 'nat',
+            '1.#ind', '-1.#ind', '1.#qnan', '-1.#qnan', '\\n') # What programs write where there is nothing
+
+def _with_commas(text):
+    "numpy writes a list of texts without commas, and to Python 'a' 'b' is one text: put them in"
+    return re.sub(r"""(?<=['"])\s+(?=['"])""", ', ', text)
 
 def _parsed(text):
     "A text that is written as a list or dictionary, as such; else the text"
-    if (text[:1], text[-1:]) not in (('[', ']'), ('{', '}')): return text
-    for read in (json.loads, ast.literal_eval):
-        try: return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError): pass
+    if text[:1] + text[-1:] not in ('[]', '{}', '()'): return text
+    for read in (json.loads, lambda text: ast.literal_eval(_with_commas(text))):
+        try: found = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError): continue
+        if isinstance(found, (list, dict, tuple, set)): return found
     return text
 
 def _sentences(x):
     "The captions in a value of any form: a text, a list, {'raw': text} as in Flickr30k's and COCO's lists"
     x = _parsed(x.strip()) if isinstance(x, str) else x
+    if isinstance(x, set): x = sorted(x, key=str)
     if isinstance(x, (list, tuple)): return [caption for part in x for caption in _sentences(part)]
     if isinstance(x, dict): return _named_captions(x)
-    return [] if x is None or x != x or str(x).strip().lower() in _NOTHING else [x]
+    return [] if x is None or isinstance(x, bool) or x != x or str(x).strip().lower() in _NOTHING else [x]
 
 def _named_captions(info):
     "The captions in a dictionary: those of the first usual name that is there (`caption` and `captions` count as one)"
@@ -101,12 +108,14 @@ def _text(data):
     try: return data.decode()
     except UnicodeDecodeError: return data.decode('cp1252', 'replace')
 
-def _told(ending, data):
-    "The captions in a .txt or .json file"
-    if ending == 'txt': return [_text(data)]
+def _told(ending, data, name=None):
+    "(captions in a .txt or .json file, why there are none); `name`: what the json calls them, if it isn't a usual name"
+    if ending == 'txt': return [_text(data)], ''
     try: info = json.loads(_text(data))
-    except (ValueError, RecursionError): return []
-    return _named_captions(info) if isinstance(info, dict) else _sentences(info) if isinstance(info, list) else []
+    except (ValueError, RecursionError): return [], 'its .json is damaged'
+    if not isinstance(info, dict): return _sentences(info) if isinstance(info, (list, str)) else [], ''
+    told = _sentences(info.get(name)) if name else _named_captions(info)
+    return told, '' if told else f"its .json has {', '.join(map(repr, info)) or 'nothing'}"
 
 def _members(tar):
     "(name up to the last dot, ending, function that reads it) of the files in a tar that may belong to a pair"
@@ -114,7 +123,7 @@ def _members(tar):
         folder, slash, file = m.name.rpartition('/')
         stem, dot, ending = file.rpartition('.')
         if m.isfile() and stem and not _hidden(m.name) and ending.lower() in (*_PICTURES, 'txt', 'json'):
-            yield folder + slash + stem, ending.lower(), tar.extractfile(m).read
+            yield unicodedata.normalize('NFC', folder + slash + stem), ending.lower(), tar.extractfile(m).read # a Mac writes é as two letters
 
 # %% ../nbs/08_pairs.ipynb #69eadc4c
 def _related(a, b): return a == b or a.startswith(f'{b}.') or b.startswith(f'{a}.')
@@ -127,7 +136,7 @@ def _finish(rows, stems):
         row.pop('endings')
         if _whole(row) or not any(stem.startswith(f'{other}.') for other in rows): yield row
 
-def _grouped(members):
+def _grouped(members, caption=None):
     "Files of a shard → rows with key, image and captions"
     rows = {} # those that are open: more of their files may come
     for stem, ending, read in members:
@@ -138,7 +147,9 @@ def _grouped(members):
         row = rows.setdefault(stem, dict(key=stem, image=None, captions=[], endings=set()))
         data = read() # not before: in a shard that is cut, the pairs before are whole
         row['endings'].add(ending)
-        if ending not in _PICTURES: row['captions'] += _told(ending, data)
+        if ending not in _PICTURES:
+            told, row['why'] = _told(ending, data, caption)
+            row['captions'] += told
         elif row['image'] is None: row['image'] = data
     yield from _finish(rows, list(rows))
 
@@ -154,13 +165,21 @@ def _halves(rows, most=2**17):
         elif half is not None and len(waiting) < most: waiting[row['key']] = half
         yield row
 
-def _tar_rows(path):
+_STARTS = {b'\x1f\x8b': 'compressed by gzip: unpack it (gunzip)', b'BZh': 'compressed by bzip2: unpack it (bunzip2)', b'\xfd7zXZ': 'compressed by xz: unpack it (unxz)',
+           b'\x28\xb5\x2f\xfd': 'compressed by zstd: unpack it (unzstd)', b'PK\3\4': 'a zip archive (an Excel table is one, too)', b'PAR1': 'a parquet file: give parquet:FILE',
+           b'<!DOCTYPE': 'a web page, not the file itself', b'<html': 'a web page, not the file itself', b'version https://git-lfs': 'only a pointer to the file: git lfs pull fetches it'}
+
+def _what_it_is(start):
+    "What a file is that begins with these bytes, if it is one of those that are often taken for another"
+    return next((what for begin, what in _STARTS.items() if start.startswith(begin)), '')
+
+def _tar_rows(path, caption=None):
     "Rows of a webdataset shard; an exception where it is damaged"
     with fsspec.open(path, 'rb') as f:
-        if f.read(2) == b'\x1f\x8b': raise tarfile.ReadError('it is compressed by gzip, and read as it is: unpack it (gunzip)')
+        if what := _what_it_is(f.read(32)): raise tarfile.ReadError(f'it is {what}')
         f.seek(0)
         with tarfile.open(fileobj=f, mode='r:') as tar:
-            yield from _halves(_grouped(_members(tar)))
+            yield from _halves(_grouped(_members(tar), caption))
             f.seek(tar.offset)
             if f.read(512) != bytes(512): raise tarfile.ReadError(f'it is cut off or damaged after {tar.offset} bytes')
 
@@ -172,7 +191,8 @@ def _column(there, wanted, usual, path, what):
     known = {str(name).strip().lower(): name for name in reversed(there)}
     for name in [wanted] if wanted else usual:
         if name.strip().lower() in known: return known[name.strip().lower()]
-    there = ', '.join(map(repr, there)) or 'none'
+    headless = any(str(name).lower().split('#')[0].endswith((*ENDINGS, *HEIF)) for name in there)
+    there = (', '.join(map(repr, there)) or 'none') + ' (the first line must name the columns)'*headless
     raise TclError(f"'{path}' has no column {wanted!r}: it has {there}" if wanted else
                    f"'{path}' has no column for the {what}: it has {there}; expected one of {', '.join(usual)}, or name it ({what.replace('picture', 'image')}_column=NAME)")
 
@@ -182,6 +202,7 @@ def _columns(there, image, caption, path):
 # %% ../nbs/08_pairs.ipynb #3dbc7086
 def _encoding(start):
     "How a table was saved, from its first bytes"
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)): return 'utf-32'
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)): return 'utf-16'
     for encoding, zeros in (('utf-16-le', start[1::2]), ('utf-16-be', start[::2])):
         if zeros.count(0) > len(zeros)//2: return encoding
@@ -191,22 +212,28 @@ def _text_lines(path):
     "Lines of a file as text; what is no UTF-8 is read as Western European"
     with open(path, 'rb') as f: encoding = _encoding(f.read(2**12))
     with open(path, encoding=encoding, errors='surrogateescape' if encoding == 'utf-8-sig' else 'replace', newline='') as f:
-        for line in f: yield line if line.isascii() or encoding != 'utf-8-sig' else _text(line.encode('utf-8', 'surrogateescape'))
+        for line in f:
+            if encoding == 'utf-8-sig' and any('\udc80' <= c <= '\udcff' for c in line):
+                warnings.warn(f"'{path}' is not in UTF-8, and is read as Western European; if its captions look wrong, save it in UTF-8")
+                line = _text(line.encode('utf-8', 'surrogateescape'))
+            yield line
 
 # %% ../nbs/08_pairs.ipynb #7050c592
 def _split(text, delimiter):
     "Fields of a row, or None where a quote is left open"
-    try: rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, strict=True))
+    def read(**how): return list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, **how))
+    try: rows = read(strict=True)
     except csv.Error as e:
         if 'unexpected end of data' in str(e): return None
-        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True))
+        try: rows = read(strict=True, escapechar='\\', doublequote=False) if '\\"' in text else read() # as databases write a quote
+        except csv.Error: rows = read()
     return rows[0] if len(rows) == 1 else []
 
 class _Table:
     "A csv file's header and rows"
     def __init__(self, lines, image=None, caption=None):
         self.lines, self.ahead = iter(lines), deque()
-        head = next((line for line in self.lines if line.strip()), '')
+        head = next((line for line in self.lines if line.strip() and not line.lower().startswith(('sep=', '"sep='))), '') # Excel's own line
         self.delimiter = max('\t,;|', key=lambda d: self._score(head, d))
         self.names = [name.strip() for name in _split(head, self.delimiter) or head.strip().split(self.delimiter)]
         self.at = self.names.index(image) if image in self.names else 0
@@ -261,12 +288,21 @@ def rows(self:_Table):
         if text.strip(): yield dict(zip(self.names, fields)) if isinstance(fields, list) else fields
 
 # %% ../nbs/08_pairs.ipynb #22ff62a8
+def _coco_captions(whole):
+    "Rows of COCO's own file of captions, which has pictures and captions in two lists; None for any other"
+    images, told = whole.get('images'), whole.get('annotations')
+    try: captions = {image['id']: [] for image in images}
+    except (TypeError, KeyError): return None
+    for one in told if isinstance(told, list) else ():
+        if isinstance(one, dict) and one.get('image_id') in captions: captions[one['image_id']] += _sentences(one.get('caption'))
+    return [{**image, 'captions': captions[image['id']]} for image in images] if any(captions.values()) else None
+
 def _json_rows(path):
     "Rows of a .jsonl file, or of a .json file with a list of them in it"
-    if not str(path).endswith('.jsonl'):
+    if str(path).endswith('.json') or next(_text_lines(path), '').lstrip().startswith('['):
         try: whole = json.loads(_text(Path(path).read_bytes()))
         except ValueError: whole = None # lines, in spite of the name
-        if isinstance(whole, dict): whole = next((v for v in whole.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [whole])
+        if isinstance(whole, dict): whole = _coco_captions(whole) or next((v for v in whole.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [whole])
         if whole is not None:
             yield from (row if isinstance(row, dict) else 'unreadable row' for row in whole)
             return
@@ -275,9 +311,11 @@ def _json_rows(path):
         except (ValueError, RecursionError): row = None
         if row != {}: yield row if isinstance(row, dict) else 'unreadable row'
 
+_JSON = '.jsonl', '.ndjson', '.json'
+
 def _lines(path, image=None, caption=None):
     "Rows of a table of files, as dictionaries or texts that say what is wrong"
-    if str(path).endswith(('.jsonl', '.json')): return _json_rows(path)
+    if str(path).endswith(_JSON): return _json_rows(path)
     return _Table(_text_lines(path), image, caption).rows()
 
 # %% ../nbs/08_pairs.ipynb #ec1e3851
@@ -370,10 +408,14 @@ def _files(where, kind, ending, hint=''):
     if path.is_dir(): raise TclError(f"the folder '{where}' has no {ending} file{hint}")
     raise TclError(f"no file or folder is named '{where}'; {kind}: wants a folder of {ending} files, one such file, or a pattern like '{kind}:/data/*{ending}'")
 
+_PACKED = '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz', '.tar.zst', '.tar.lz4', '.zip'
+
+def _reads_tars(caption): return partial(_tar_rows, caption=caption) if caption else _tar_rows
+
 def _wds(where, image, caption):
-    packed = sorted(p.name for p in Path(where).glob('*.t*gz')) if Path(where).is_dir() else []
-    hint = f"; '{packed[0]}' is compressed: unpack it (gunzip), shards are read as they are" if packed else ''
-    return _files(where, 'wds', '.tar', hint), _tar_rows
+    packed = sorted(p.name for p in Path(where).iterdir() if p.name.endswith(_PACKED)) if Path(where).is_dir() else []
+    hint = f"; '{packed[0]}' is compressed: unpack it, shards are read as they are" if packed else ''
+    return _files(where, 'wds', '.tar', hint), _reads_tars(caption)
 
 def _csv(where, image, caption):
     files = _files(where, 'csv', '.csv')
@@ -382,10 +424,14 @@ def _csv(where, image, caption):
 def _table_head(path):
     "Names of a table's columns; raises `TclError` for a table without rows"
     try:
-        rows = [row for row in islice(_lines(path), 100) if isinstance(row, dict)]
-        if rows: return list(dict.fromkeys(name for row in rows for name in row))
-        names = [] if str(path).endswith(('.json', '.jsonl')) else _Table(_text_lines(path)).names
+        with open(path, 'rb') as f: what = _what_it_is(f.read(32))
+        if what: raise TclError(f"'{path}' is no table: it is {what}")
+        rows = list(islice(_lines(path), 100))
+        known = [row for row in rows if isinstance(row, dict)]
+        if known: return list(dict.fromkeys(name for row in known for name in row))
+        names = [] if str(path).endswith(_JSON) else _Table(_text_lines(path)).names
     except OSError as e: raise TclError(f"cannot read the table '{path}': {e.strerror or e}") from e
+    if rows: raise TclError(f"no row of the table '{path}' can be read; the first: {rows[0]}" + " (a row of json is {'image': …, 'caption': …})"*str(path).endswith(_JSON))
     raise TclError(f"the table '{path}' has no row" + f" below its header, {', '.join(map(repr, names))}"*(names not in ([], [''])))
 
 # %% ../nbs/08_pairs.ipynb #24bc8c94
@@ -420,7 +466,7 @@ def _hub(where, image, caption):
     split = split or next((s for s in ('train', *splits) if s in splits), '')
     if split not in splits: raise TclError(f"'{name}' of the hub has no split '{split}'; it has {', '.join(map(str, splits))}")
     files = sorted(map(str, splits[split]))
-    if tars := [f for f in files if f.endswith('.tar')]: return tars, _tar_rows
+    if tars := [f for f in files if f.endswith('.tar')]: return tars, _reads_tars(caption)
     if tables := [f for f in files if f.endswith('.parquet')]: return _parquet_files(tables, image, caption)
     raise TclError(f"'{name}' of the hub has neither .tar nor .parquet files in its split '{split}', but such as '{Path(files[0]).name}'")
 
@@ -457,7 +503,7 @@ _KINDS = dict(smallworld=_smallworld, wds=_wds, folder=_folder, parquet=_parquet
 def open_source(
     spec:str, # 'smallworld', 'wds:FOLDER_OR_GLOB', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER_OR_GLOB', 'maps:FOLDER' or 'hub:USER/NAME'
     image:str=None, # Column of the pictures in a table; found by its usual names when None
-    caption:str=None, # Column of the captions in a table; found by its usual names when None
+    caption:str=None, # Column of the captions in a table, or their name in a shard's .json; found by its usual names when None
 ) -> Source: # Raises TclError that names what is missing
     "A source of pairs by name"
     kind, _, where = str(spec).partition(':')
@@ -494,7 +540,7 @@ class _Stream:
         while True:
             yield from self._epoch()
             if self.place['epoch'] - self.fruit >= self.parts: # the parts change places: this one has seen all there is
-                raise TclError(f"no readable pair in '{self.source.name}' in a whole epoch: {_counts(self.place['skipped'], self.examples) or 'it is empty'}")
+                raise TclError(f"no readable pair in '{self.source.name}' in a whole epoch: {_counts(self.place['skipped'], self.examples) or 'it is empty of pictures and captions'}")
             self.place.update(epoch=self.place['epoch']+1, block=0, at=None, given=0)
 
     def _epoch(self):
@@ -510,10 +556,15 @@ class _Stream:
                 yield {name: value for name, (value,) in row.items()}
             p.update(block=p['block']+1, at=data.state_dict(), given=0)
 
+def _plural(cause, n):
+    "'missing caption' → 'missing captions' where there are several; the noun is what stands before 'out', 'that', 'with' or 'without'"
+    if n == 1: return cause
+    return re.sub('^(.*?)(?= out | that | with | without |$)', r'\1s', cause, count=1).replace(' comes ', ' come ')
+
 def _counts(skipped, examples=None):
     "Causes in words, the most frequent first; the first example of each, if it is known"
     known = {cause: f' ({example})' for cause, example in (examples or {}).items()}
-    return ', '.join(f'{n} {cause}{known.get(cause, "")}' for cause, n in sorted(skipped.items(), key=lambda x: -x[1]))
+    return ', '.join(f'{n} {_plural(cause, n)}{known.get(cause, "")}' for cause, n in sorted(skipped.items(), key=lambda x: -x[1]))
 
 def _example(row, e): return f"'{row['key']}'" + f': {textwrap.shorten(e.why, 100)}'*bool(e.why)
 
@@ -543,7 +594,7 @@ class _Skip(Exception):
 def _captions(row, longest):
     "The usable captions of a row, without repetitions"
     told = [c for c in row['captions'] if _sentences(c)]
-    if not told: raise _Skip('missing caption')
+    if not told: raise _Skip('missing caption', row.get('why', ''))
     told = list(dict.fromkeys(map(clean_caption, told))); faults = [caption_fault(c, longest) for c in told]
     if all(faults): raise _Skip(faults[0], textwrap.shorten(told[0], 40))
     return [c for c, fault in zip(told, faults) if not fault]
@@ -885,6 +936,7 @@ def embed_captions(
     name = clip.name + (f" with '{clip.pretrained}'" if clip.pretrained else '')
     table = CaptionTable(digest, embedding, name, clip.fingerprint, source.name, str(out))
     table.save(out); shutil.rmtree(parts, ignore_errors=True)
+    if skipped: warnings.warn(f"of '{source.name}' was skipped: {_counts(skipped, examples)}")
     return table
 
 # %% ../nbs/08_pairs.ipynb #dce8fe33
