@@ -30,7 +30,7 @@ from .grounder import load_grounder, tower_for
 from .losses import join_processes, ranks
 from .masking import similarity
 from .pamr import pamr
-from .segmentation import PHOTO_SETTINGS, DenseSystem, Settings, averaged, best_device, maskclip_system, read_words, refiner, tcl_system, windows
+from .segmentation import PHOTO_SETTINGS, DenseSystem, Settings, averaged, best_device, maskclip_system, read_words, refiner, region_means, regions_of, tcl_system, windows
 
 # %% ../nbs/10_evaluation.ipynb #ab74f752
 def confusion(
@@ -162,7 +162,7 @@ def on(self:Protocol,
 @patch
 def facts(self:Protocol) -> dict: # Plain values, as json gives them back
     "All that decides a number"
-    values = {k: v for k, v in asdict(self).items() if k != 'batch' and v != {}}
+    values = {k: v for k, v in asdict(self).items() if k not in ('batch', 'independent') and v != {} and (v or k not in ('segments', 'affinity'))} # unset, these two decide nothing
     return json.loads(json.dumps({**values, 'background': self.threshold}))
 
 @patch
@@ -249,6 +249,7 @@ class Windows:
     padded:torch.Tensor # [K,3,h',w'], the windows in whole patches
     pad:tuple # What was added to each
     made:list=field(default_factory=list) # What the system made of each
+    regions:torch.Tensor=None # [h,w] whose pixels share their scores, if the protocol wants that
 
 class Labeller:
     "Pictures → the winning class and its score at every pixel, as a protocol says"
@@ -268,6 +269,7 @@ class Labeller:
         self.dense = type(system) is DenseSystem and protocol.score != 'groups' # a class of another kind may compare with texts in its own way
         if protocol.score == 'softmax' and not hasattr(system, 'similarity'):
             raise TclError(f"protocol '{protocol.name}' is a softmax of similarities, and this system has none; a protocol with masks, such as tcl, will do")
+        if protocol.segments and protocol.score != 'mask': raise TclError(f"protocol '{protocol.name}': segments go with masks, and its scores are '{protocol.score}'")
         self.prune = prune and self.dense and system.refine is None and len(self.words) == len(classes.names)
 
     @property
@@ -288,10 +290,11 @@ def cut(self:Labeller,
 ) -> Windows:
     "A photo's windows, as the protocol reads it"
     p, size = self.protocol, fit_size(image.shape[1:], self.protocol.short, self.protocol.long)
-    read = normalise(resize(image, size), p.mean, p.std)[None].to(self.clip.device)
+    picture = resize(image, size)
+    read = normalise(picture, p.mean, p.std)[None].to(self.clip.device)
     places = windows(size, p.crop, p.stride) if p.crop else [(0, 0, *size)]
     padded, pads = zip(*(self._whole_patches(read[..., y:y+h, x:x+w]) for y, x, h, w in places))
-    return Windows(tuple(image.shape[1:]), read, places, torch.cat(padded), pads[0])
+    return Windows(tuple(image.shape[1:]), read, places, torch.cat(padded), pads[0], regions=regions_of(picture, p.segments) if p.segments else None)
 
 # %% ../nbs/10_evaluation.ipynb #4bf10ff0
 @patch
@@ -355,6 +358,7 @@ def _by_mask(self:Labeller, photo):
     owner = self.owner.to(left.device)[left]
     if len(owner) > len(owner.unique()):
         scores, owner = torch.stack([scores[owner == c].amax(0) for c in owner.unique()]), owner.unique()
+    if photo.regions is not None: scores = region_means(scores, photo.regions)
     tops = [part.max(0) for _, part in strips(scores, photo.photo)]
     return owner[torch.cat([t.indices for t in tops])], torch.cat([t.values for t in tops])
 
@@ -638,12 +642,13 @@ def load_system(
     clip:FrozenCLIP, # The frozen tower, or GroupViT's own
     grounder=None, # For 'tcl'
     blend:float=0., # For 'tcl'
+    affinity:float=0., # For 'tcl'
     **options, # For a name in baselines.SYSTEMS, such as archive=FOLDER for 'reco'
 ): # A system
     "A system by name; raises `TclError` that names what is missing"
     if callable(name): return name(clip)
     if name == 'tcl' and grounder is None: raise TclError("system 'tcl' needs a grounder's weights")
-    if name == 'tcl': return tcl_system(clip, grounder, blend)
+    if name == 'tcl': return tcl_system(clip, grounder, blend, affinity=affinity)
     if ':' in name: return named_function(name)(clip)
     if name == 'groupvit': return named_function(f'{_BASELINES}:groupvit_system')(clip)
     known = importlib.import_module(_BASELINES).SYSTEMS
@@ -685,7 +690,7 @@ class Evaluation:
 
     @cached_property
     def labeller(self): # Made when it is needed: a finished result needs none
-        return Labeller(load_system(self.system, self.clip, self.grounder, self.used.blend, **self.options), self.clip, self.used, self.classes, self.dtype, table=self.table)
+        return Labeller(load_system(self.system, self.clip, self.grounder, self.used.blend, self.used.affinity, **self.options), self.clip, self.used, self.classes, self.dtype, table=self.table)
 
     @cached_property
     def weights(self): return dict(clip=self.clip.name, pretrained=self.clip.pretrained, hash=weights_hash(self.clip, self.grounder))
@@ -963,7 +968,7 @@ def _settled(args, name, clip, grounder, protocol, table):
     try:
         if (kept := json.loads(path.read_text()))['about'] == task.about: return protocol.at(kept['threshold'])
     except (OSError, ValueError, KeyError, TypeError): pass # none yet, or cut
-    found = fitted(load_system(name, clip, grounder, protocol.blend, **task.options), clip, protocol, n, task.dtype, table)
+    found = fitted(load_system(name, clip, grounder, protocol.blend, protocol.affinity, **task.options), clip, protocol, n, task.dtype, table)
     if not ranks()[0]:
         with writing(path) as aside: aside.write_text(json.dumps(dict(about=task.about, threshold=found.background)) + '\n')
     return found

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['PHOTOGRAPHS', 'bare_system', 'Reading', 'page_size', 'View', 'edges', 'paint', 'centres', 'numbered', 'encoded',
-           'heat', 'Stage', 'small_scenes', 'photographs', 'sample_pictures', 'compared', 'Explorer', 'arguments',
-           'write_page', 'check_port', 'need', 'serve', 'tcl_explore']
+           'heat', 'Stage', 'small_scenes', 'photographs', 'sample_pictures', 'compared', 'chosen', 'Explorer',
+           'arguments', 'write_page', 'check_port', 'need', 'serve', 'tcl_explore']
 
 # %% ../nbs/13_explorer.ipynb #8cb79735
 import errno, html, importlib.util, io, json, re, secrets, socket, tempfile, threading, webbrowser
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -19,8 +20,9 @@ from PIL import Image, ImageDraw, ImageFont
 from .core import Arguments, TclError, advice, check_folder, command, cut_padding, fit_size, normalise, pad_to_patch, palette, read_picture, resize, strips, to_tensor
 from .smallworld import STUFF, SmallWorld
 from .clip import WordTokenizer
+from .grounder import tower_for
 from .segmentation import Segmentation, Segmenter, averaged, maskclip_system, made_with, parse_classes, picture_fingerprint, refiner, split_words, tcl_system, windows
-from .baselines import SYSTEMS
+from .baselines import SYSTEMS, check_system, own_segmenter
 
 # %% ../nbs/13_explorer.ipynb #01f38098
 def bare_system(
@@ -28,7 +30,7 @@ def bare_system(
 ): # Function ([B,3,H,W] normalised, [N,C]) → maps; a DenseSystem for TCL and MaskCLIP
     "A segmenter's system without PAMR, prepared to give CLIP's own masks too"
     if segmenter.own: return segmenter.own
-    if segmenter.grounder: return tcl_system(segmenter.clip, segmenter.grounder, blend=.5) # any blend above 0 makes it give both
+    if segmenter.grounder: return tcl_system(segmenter.clip, segmenter.grounder, blend=.5, affinity=segmenter.settings.affinity) # any blend above 0 makes it give both
     return maskclip_system(segmenter.clip)
 
 # %% ../nbs/13_explorer.ipynb #a8d0c22c
@@ -46,9 +48,11 @@ class Reading:
         self.dense = hasattr(self.system, 'embed')
         self.blends = self.dense and self.system.blend > 0 # whether there are masks of CLIP's own to blend in
 
+    def _read(self): return normalise(resize(self.image, self.size), self.segmenter.clip.mean, self.segmenter.clip.std) # [3,h,w]
+
     @cached_property
     def inputs(self): # For each batch of windows ([b,3,h,w] normalised and padded, the padding)
-        clip, read = self.segmenter.clip, normalise(resize(self.image, self.size), self.segmenter.clip.mean, self.segmenter.clip.std)
+        clip, read = self.segmenter.clip, self._read()
         crops = [torch.stack([read[:, y:y+h, x:x+w] for y, x, h, w in batch]) for batch in self.places]
         return [pad_to_patch(c.to(self.segmenter.device), clip.patch) for c in crops]
 
@@ -60,6 +64,12 @@ def _arithmetic(self:Reading):
 
 # %% ../nbs/13_explorer.ipynb #75faff94
 @patch
+def _ask(self:Reading, image, text):
+    "A window's maps; of a system that scores later, what it scores"
+    if hasattr(self.system, 'window'): return self.system.window(image, text, self.segmenter.settings)
+    return self.system(image, text)
+
+@patch
 @torch.no_grad()
 def coarse(self:Reading,
     words, # A tuple of N
@@ -69,7 +79,7 @@ def coarse(self:Reading,
     text = self.segmenter.table.rows(words).to(self.segmenter.device)
     with self._arithmetic():
         if self.dense and 'dense' not in self.kept: self.kept['dense'] = [self.system.embed(x) for x, _ in self.inputs]
-        out = [self.system.masks(*e, text) for e in self.kept['dense']] if self.dense else [(self.system(x, text).float(), None) for x, _ in self.inputs]
+        out = [self.system.masks(*e, text) for e in self.kept['dense']] if self.dense else [(self._ask(x, text).float(), None) for x, _ in self.inputs]
     self.last = words, out
     return out
 
@@ -86,6 +96,9 @@ def _join(self:Reading, coarse):
 def _compute(self:Reading, kind, words):
     "Maps of words, none of them kept yet"
     coarse, s = self.coarse(words), self.segmenter.settings
+    if hasattr(self.system, 'window'): # scores are made when the windows are joined
+        joined = self._join([m for m, _ in coarse])[None]
+        return self.system.scores(self._read()[None], joined, replace(s, pamr=kind == 'refined'))[0]
     if kind == 'plain': return self._join([m for m, _ in coarse])
     if kind == 'refined': return self._join([refiner(s, self.segmenter.clip.patch)(x, m) for (x, _), (m, _) in zip(self.inputs, coarse)])
     return self._join([F.interpolate(own, size=m.shape[-2:], mode='bilinear', align_corners=False) for m, own in coarse])
@@ -359,6 +372,17 @@ def compared(
     s, shared = segmenter, dict(device=segmenter.device, dtype=segmenter.dtype, table=segmenter.table)
     others = {name: Segmenter(s.clip, None, s.settings, make(s.clip), name=name, **shared) for name, make in SYSTEMS.items() if 'reco' not in name}
     return {'TCL' if s.grounder else 'model': s, **others}
+
+# %% ../nbs/13_explorer.ipynb #4387ef7a
+def chosen(
+    systems, # Names: 'tcl', 'sclip', …, 'module:function'
+    model='photo', clip=None, device=None, # As for the command
+) -> dict: # Name → Segmenter
+    "Segmenters of systems by name, all on one tower; raises `TclError` for a name that isn't there"
+    for name in systems: check_system(name)
+    first = Segmenter.from_pretrained(model, clip, device=device) if 'tcl' in systems else None
+    tower = first.clip if first else tower_for(model, clip)
+    return {name: first if name == 'tcl' else own_segmenter(name, tower, device=device) for name in systems}
 
 # %% ../nbs/13_explorer.ipynb #a6099569
 class Explorer:
@@ -639,6 +663,8 @@ def arguments():
     ap = Arguments(prog='tcl_explore', description='Serve the explorer as a page for the browser.')
     ap.add_argument('--model', default='photo', help="'photo' (photographs, in the package; default), 'small' (drawings, in the package), "
                     "'tcl' (published, for photographs; fetched once), a file or folder with a grounder, or a hub id")
+    ap.add_argument('--system', nargs='+', metavar='NAME', help="systems to choose from: tcl, maskclip, sclip, clearclip, naclip or module:function, each as its authors use it "
+                    "(default: TCL, and those of chapter 11 asked in TCL's way)")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
     ap.add_argument('--out', default='masks', help='folder that masks are saved in (default: %(default)s)')
     ap.add_argument('--device', help='cuda, mps or cpu (default: the best there is)')
@@ -651,13 +677,16 @@ def arguments():
 _CELL = '''from tcl_nb.explorer import Explorer
 from tcl_nb.segmentation import Segmenter
 Explorer(Segmenter.from_pretrained({model!r}, {clip!r}, device={device!r}), out={out!r})'''
+_CHOICE = '''from tcl_nb.explorer import Explorer, chosen
+Explorer(chosen({systems!r}, {model!r}, {clip!r}, {device!r}), out={out!r})'''
 
 def write_page(
     path, # The notebook to write
     model='small', clip=None, device=None, out='masks', # As for the command
+    systems=None, # Names, as for the command
 ) -> None:
     "A notebook with one cell that shows the explorer"
-    source = _CELL.format(model=model, clip=clip, device=device, out=str(out))
+    source = (_CHOICE if systems else _CELL).format(systems=systems, model=model, clip=clip, device=device, out=str(out))
     cell = dict(cell_type='code', id='explorer', metadata={}, outputs=[], execution_count=None, source=source)
     kernel = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'))
     Path(path).write_text(json.dumps(dict(cells=[cell], metadata=kernel, nbformat=4, nbformat_minor=5)))
@@ -704,9 +733,9 @@ def tcl_explore(argv=None):
     "Serve the explorer: `tcl_explore [--model photo|small|tcl|FILE] [--port N] [--no-browser]`"
     args = arguments().parse_args(argv)
     need('voila', 'ipykernel'); check_port(args.ip, args.port); check_folder(args.out)
-    with advice('--model FILE, --clip FILE'): Segmenter.from_pretrained(args.model, args.clip, device=args.device) # weights are fetched, or found wanting, before a page opens
+    with advice('--model FILE, --clip FILE'): chosen(args.system or ['tcl'], args.model, args.clip, args.device) # weights are fetched, or found wanting, before a page opens
     model, clip = (str(Path(w).absolute()) if w and w not in ('photo', 'photo-minilm', 'small', 'tcl') and Path(w).exists() else w for w in (args.model, args.clip)) # the page runs in another folder
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder)/'explorer.ipynb'
-        write_page(page, model, clip, args.device, Path(args.out).absolute())
+        write_page(page, model, clip, args.device, Path(args.out).absolute(), args.system)
         serve(page, args.ip, args.port, not args.no_browser)

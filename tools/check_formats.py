@@ -1,0 +1,103 @@
+"""Do the files of a folder open in other programs? Round trips by their own readers, mask for mask.
+
+    pip install supervision        # not among the package's requirements
+    python tools/check_formats.py [--pictures 6]
+
+Labels scenes of the small world with `tcl_segment --save coco,instances`, and gives the two joint json files to
+
+* pycocotools' COCO class: every mask must equal that of the label file, pixel for pixel;
+* supervision's DetectionDataset.from_coco: the same, pixel for pixel;
+* from there to YOLO's text files of polygons (as_yolo), and back by from_yolo. A polygon can't hold a hole or a part of one
+  pixel, so here the intersection over union of all masks is printed; and
+* from there to Pascal VOC's folder of boxes (as_pascal_voc) and back: every box must be there.
+
+Exit code 1 when something differs.
+"""
+import argparse, json, sys, tempfile
+from contextlib import redirect_stdout
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from pycocotools.coco import COCO
+from tcl_nb.segmentation import tcl_segment
+from tcl_nb.smallworld import SmallWorld
+
+def labelled(folder, n):
+    "Write scenes and their masks → the folder's label maps by the pictures' names"
+    world = SmallWorld.load()
+    (folder/'photos'/'more').mkdir(parents=True)
+    for i in range(n):
+        pixels = world.scenes('seen', 1, i, 128).image[0].permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder/'photos'/('more' if i % 2 else '.')/f'{i}.png')
+    words = world.split('seen').names
+    tcl_segment([str(folder/'photos'), *words, '--model', 'small', '--out', str(folder/'masks'), '--save', 'labels,coco,instances'])
+    files = sorted((folder/'photos').rglob('*.png'))
+    return {p.relative_to(folder/'photos').as_posix(): np.array(Image.open(folder/'masks'/p.relative_to(folder/'photos').with_name(f'{p.stem}_labels.png'))) for p in files}
+
+def drawn(masks, classes, shape):
+    "Masks and their classes, from 0 → a label map, from 1; each pixel once"
+    out = np.zeros(shape, np.uint8)
+    for mask, k in zip(masks, classes):
+        if out[mask].any(): sys.exit('two masks have the same pixel')
+        out[mask] = k + 1
+    return out
+
+def by_pycocotools(path, labels):
+    "Masks of a json file against label maps → number of masks"
+    with redirect_stdout(None): read = COCO(path)
+    for number, image in read.imgs.items():
+        marks = read.imgToAnns[number]
+        masks = [read.annToMask(mark) == 1 for mark in marks]
+        same = drawn(masks, [mark['category_id'] - 1 for mark in marks], labels[image['file_name']].shape) == labels[image['file_name']]
+        if not same.all(): sys.exit(f"{path}: the masks of {image['file_name']} differ")
+    if len(read.imgs) != len(labels): sys.exit(f'{path}: {len(read.imgs)} pictures of {len(labels)}')
+    return len(read.anns)
+
+def by_supervision(path, folder, labels):
+    "The same with supervision's reader → its data set"
+    import supervision as sv
+    read = sv.DetectionDataset.from_coco(str(folder/'photos'), str(path), force_masks=True)
+    for name, _, found in read:
+        truth = labels[Path(name).relative_to(folder/'photos').as_posix()]
+        masks = found.mask if len(found) else []
+        if not (drawn(masks, found.class_id, truth.shape) == truth).all(): sys.exit(f'supervision: the masks of {name} differ')
+    return read
+
+def through_yolo(read, folder):
+    "As polygons and back → (polygons, intersection over union of all masks together, in percent)"
+    import supervision as sv
+    read.as_yolo(str(folder/'yolo'/'images'), str(folder/'yolo'/'labels'), str(folder/'yolo'/'data.yaml'))
+    back = sv.DetectionDataset.from_yolo(str(folder/'yolo'/'images'), str(folder/'yolo'/'labels'), str(folder/'yolo'/'data.yaml'), force_masks=True)
+    if back.classes != read.classes: sys.exit('YOLO: other classes')
+    maps = [{Path(name).name: [found.mask[found.class_id == k].any(0) for k in range(len(read.classes))] for name, _, found in one if len(found)} for one in (read, back)]
+    both = [(a, b) for name in maps[0] for a, b in zip(maps[0][name], maps[1][name])]
+    lines = sum(len(p.read_text().splitlines()) for p in (folder/'yolo'/'labels').glob('*.txt'))
+    return lines, 100*sum((a & b).sum() for a, b in both)/sum((a | b).sum() for a, b in both)
+
+def through_voc(read, folder):
+    "As boxes and back → number of boxes"
+    import supervision as sv
+    read.as_pascal_voc(str(folder/'voc'/'images'), str(folder/'voc'/'annotations'))
+    back = sv.DetectionDataset.from_pascal_voc(str(folder/'voc'/'images'), str(folder/'voc'/'annotations'))
+    count = [sum(len(found) for _, _, found in one) for one in (read, back)]
+    if count[0] != count[1]: sys.exit(f'Pascal VOC: {count[1]} boxes of {count[0]}')
+    return count[1]
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('--pictures', type=int, default=6)
+    args = ap.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        labels = labelled(folder, args.pictures)
+        for kind in ('coco', 'instances'):
+            n = by_pycocotools(folder/'masks'/f'{kind}.json', labels)
+            print(f'{kind}.json by pycocotools: {n} masks of {len(labels)} pictures, every pixel as in the label files')
+        read = by_supervision(folder/'masks'/'coco.json', folder, labels)
+        print(f'coco.json by supervision: {sum(len(found) for _, _, found in read)} masks, every pixel the same')
+        read = by_supervision(folder/'masks'/'instances.json', folder, labels)
+        print(f'instances.json by supervision: {sum(len(found) for _, _, found in read)} masks, every pixel the same')
+        print('to YOLO and back: {} polygons, IoU {:.1f} %'.format(*through_yolo(read, folder)))
+        print(f'to Pascal VOC and back: {through_voc(read, folder)} boxes')
+
+if __name__ == '__main__': main()
