@@ -469,7 +469,7 @@ def _named_tower(name, pretrained=None, **hub):
     path = _find(name, **hub); weights, known = _open(path)
     clip, pretrained = known.get('clip'), pretrained or known.get('pretrained')
     if clip == _TOWER[0] and (reason := _misfit(weights, _large(known['decoder']))): raise TclError(f"'{path}' is not a grounder for {clip}: {reason}")
-    if not clip: raise TclError(f"'{path}' doesn't say which tower it was trained with; give that to load_grounder yourself")
+    if not clip: raise TclError(f"'{path}' doesn't say which tower it was trained with, as files of tcl_train and save_grounder do; in Python, load_grounder(FILE, tower) takes both")
     return (_TOWER[0] if pretrained and Path(clip).suffix in _PICKLES else clip), pretrained
 
 # %% ../nbs/03_grounder.ipynb #ad022fcb
