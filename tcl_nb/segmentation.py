@@ -526,7 +526,7 @@ def note(self:Segmenter,
     settings:Settings,
 ) -> dict: # Plain values, as json gives them back
     "What a result was made with, but for the picture: names to read, and fingerprints of what they stood for"
-    if 'weights' not in self.inputs: self.inputs['weights'] = fingerprint(self.clip.fingerprint, weights_hash(self.clip.visual, self.grounder))
+    if 'weights' not in self.inputs: self.inputs['weights'] = fingerprint(self.clip.fingerprint, weights_hash(getattr(self.clip, 'visual', self.clip), self.grounder))
     if self.own and 'system' not in self.inputs: self.inputs['system'] = fingerprint(self.own)
     made = dict(tcl_nb=__version__, model=self.name, clip=self.clip.name, pretrained=self.clip.pretrained, dtype=str(self.dtype), classes=classes, **asdict(settings), **self.inputs)
     return json.loads(json.dumps(made, default=str))
@@ -577,7 +577,7 @@ def _means_file(word):
     if _on_disk(word): return True
     if '=' in word: return False
     ending = word.lower().endswith((*picture_endings(), *HEIF)) or (mimetypes.guess_type(word)[0] or '').startswith(('image/', 'video/'))
-    return ending or word.startswith(('/', './', '../', '~/')) or word.endswith(('/', os.sep)) or bool(set('*?[') & set(word))
+    return ending or word.startswith(('/', './', '../', '~/')) or word.endswith(('/', os.sep)) or bool(set('*[') & set(word)) or ('?' in word and '.' in word)
 
 def _named(path):
     "A picture or folder, or what a pattern such as *.jpg stands for"

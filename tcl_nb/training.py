@@ -80,7 +80,7 @@ def _rows(self:Objective, trunk, image, text, uniform, texts):
     "[b,1+K·N]: the embedding's total variation, then K numbers for each of the N texts"
     clip, g = self.frozen[0], self.grounder
     made = g.coarse if image.ndim == 3 and not g.config['decoder'] else g # of kept maps no term wants enlarged copies of a cell
-    dense = at_least_float32(made(trunk, clip.grid(image)))
+    dense = at_least_float32(made(trunk, clip.cells(image)))
     smooth = sum(dense.diff(dim=d).abs().mean((1, 2, 3)) for d in (-1, -2))
     rows = [*pair_statistics(dense, texts, g.w, g.b)]
     if self.weights.get('image'):
@@ -111,7 +111,7 @@ def rows(self:Objective,
 ) -> torch.Tensor: # [B,1+K·N], N texts on all ranks
     "All that the losses take from these images"
     clip, step, texts = self.frozen[0], self.chunk or len(image), joined(text)
-    if uniform is None: uniform = torch.rand(len(image), 1, *(4*s for s in clip.grid(image)), device=image.device).clamp(1e-6, 1-1e-6)
+    if uniform is None: uniform = torch.rand(len(image), 1, *(4*s for s in clip.cells(image)), device=image.device).clamp(1e-6, 1-1e-6)
     with torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
         with torch.no_grad(): trunk = clip.trunk(image)
         if step >= len(image): return self._rows(trunk, image, text, uniform, texts)
@@ -711,7 +711,7 @@ class Feed:
         for b in chain([first], stream):
             self._count(b)
             text = b['text'] if 'text' in b else self.clip.text_embedding(b['caption'])
-            noise = pair_noise(b['number'], tuple(4*s for s in self.clip.grid(b['image'])), self.seed)
+            noise = pair_noise(b['number'], tuple(4*s for s in self.clip.cells(b['image'])), self.seed)
             yield b['image'], text, noise, dict(key=b['key'], caption=b['caption'])
 
 # %% ../nbs/09_training.ipynb #25c641e8
