@@ -8,7 +8,7 @@ __all__ = ['BENCHMARKS', 'PUBLISHED', 'NAME_LISTS', 'COCO_UNUSED', 'COCO_IDS', '
            'write_miniature', 'prepare', 'folder_benchmark', 'check_benchmark', 'tcl_prepare']
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #7f645c09
-import json, os, sys
+import json, os, sys, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -242,6 +242,14 @@ def is_background(
     "Whether a list of names begins with the background"
     return name.strip().strip('_').lower() == 'background'
 
+def _check_spelling(pairs, where):
+    "Raise `TclError` for a word of two classes, in any spelling: to CLIP, Cat is cat"
+    owners = {}
+    for name, words in pairs:
+        for word in words:
+            other = owners.setdefault(' '.join(unicodedata.normalize('NFC', word).casefold().split()), name)
+            if other != name: raise TclError(f"{where}: the word '{word}' stands for two classes, '{other}' and '{name}'")
+
 def _given(names, background):
     "[(name, words)] of a file, a list or a dict, the background first if there is one; raises `TclError` for empty and repeated names"
     where = f"names '{names}'" if isinstance(names, (str, Path)) else 'names'
@@ -252,6 +260,7 @@ def _given(names, background):
         if not name or not words or '' in words: raise TclError(f"{where}: class {i + 1}, '{name}', has an empty word")
         if name in [n for n, _ in pairs[:i]]: raise TclError(f"{where}: '{name}' is given twice")
     pairs = pairs[1:] if pairs and pairs[0][0] == '__ignore__' else pairs # labelme's name for what doesn't count
+    _check_spelling(pairs, where)
     if not pairs: raise TclError(f'{where}: there is no name')
     if not background: return pairs
     if not is_background(pairs[0][0]): return [('background', ()), *pairs]

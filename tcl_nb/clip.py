@@ -188,9 +188,9 @@ class FrozenCLIP(nn.Module):
     def device(self): return self.visual.conv1.weight.device
     @cached_property
     def fingerprint(self): return _fingerprint(self)
-    def grid(self, image): # [B,3,H,W], or [B,L,C] kept maps of a square → (h, w)
-        if image.ndim == 3: return math.isqrt(image.shape[1]), math.isqrt(image.shape[1])
-        return image.shape[-2]//self.patch, image.shape[-1]//self.patch
+    def grid(self, image): return image.shape[-2]//self.patch, image.shape[-1]//self.patch
+    def cells(self, seen): # [B,3,H,W], or kept maps [B,L,C] of squares → (h, w)
+        return self.grid(seen) if seen.ndim == 4 else (math.isqrt(seen.shape[1]),)*2
 
 # %% ../nbs/02_clip.ipynb #47e9cafe
 def run_trunk(
@@ -212,7 +212,7 @@ def trunk(self:FrozenCLIP,
 ) -> torch.Tensor: # [B,1+L,D] tokens before the last block, the class token first
     "The tokens that both the frozen last block and the grounder read"
     v, (h, w) = self.visual, image.shape[-2:]
-    if image.ndim == 3: return run_trunk(v, v.conv1.embed(image), resize_positions(v.positional_embedding, self.grid(image)))
+    if image.ndim == 3: return run_trunk(v, v.conv1.embed(image), resize_positions(v.positional_embedding, self.cells(image)))
     if h % self.patch or w % self.patch: raise TclError(f'image of {h}×{w} pixels: its sides must be multiples of the patch, {self.patch}; see pad_to_patch')
     x = v.conv1(image)
     positions = resize_positions(v.positional_embedding, tuple(x.shape[-2:])).to(x.dtype)

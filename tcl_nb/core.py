@@ -372,6 +372,8 @@ def to_tensor(
     if isinstance(picture, Image.Image):
         try: picture = upright(picture)
         except Exception as e: raise TclError(f"cannot read the picture '{getattr(picture, 'filename', '') or picture}': {picture_fault(e)}") from e
+    if isinstance(picture, (bytes, list)) or not hasattr(picture, '__array__') and not isinstance(picture, Image.Image):
+        raise TclError(f'a picture is a path, a PIL picture, an array or a tensor, not {type(picture).__name__}')
     picture = np.array(picture)
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
         raise TclError(f'a picture given as an array must be [H,W,3] of uint8, not {list(picture.shape)} of {picture.dtype}')

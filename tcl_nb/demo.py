@@ -9,6 +9,7 @@ __all__ = ['ABLATION', 'TESTS', 'STEPS', 'RATE', 'GATE', 'learn', 'score', 'tabl
 # %% ../nbs/12_demo.ipynb #6778ccc2
 import json, textwrap, time
 from pathlib import Path
+from statistics import mean, stdev
 import matplotlib.pyplot as plt, torch, torch.nn.functional as F
 from tqdm.auto import tqdm
 from .core import Arguments, TclError, advice, check_folder, command, normalise, overlay, show_image, writing
@@ -69,16 +70,19 @@ def score(
     return {**out, 'threshold': threshold}
 
 # %% ../nbs/12_demo.ipynb #363b56bd
+def _told(values): # mean, and the spread where values differ
+    return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(set(values)) > 1 else '')
+
 def table(
     rows, # Dicts with 'row', 'seed' and a figure for each test set
-) -> str: # Text, one line for each name, the mean over seeds
+) -> str: # Text, one line for each name: the mean over seeds, and ± their standard deviation where they differ
     "The rows as a table"
     tests = [t for t in (*TESTS, 'designs') if t in rows[0]]
     names = list(dict.fromkeys(r['row'] for r in rows)); wide = max(map(len, names))
     lines = [f"{'mIoU, %':<{wide}}" + ''.join(f"{t.replace('_', ' '):>13}" for t in tests)]
     for name in names:
         mine = [r for r in rows if r['row'] == name]
-        lines.append(f'{name:<{wide}}' + ''.join(f'{sum(r[t] for r in mine)/len(mine):>13.1f}' for t in tests))
+        lines.append(f'{name:<{wide}}' + ''.join(f'{_told([r[t] for r in mine]):>13}' for t in tests))
     return '\n'.join(lines)
 
 # %% ../nbs/12_demo.ipynb #581aaaba
@@ -174,12 +178,13 @@ def tcl_demo(argv=None):
 
     before, seeds = maskclip_system(clip), range(args.seed, args.seed + args.seeds)
     start, rows, seconds = score(before, clip, world, extra, args.scenes), [], []
-    for seed in seeds: rows.append({'row': 'MaskCLIP', 'seed': seed, **start})
+    made = dict(threads=torch.get_num_threads(), torch=torch.__version__, date=time.strftime('%Y-%m-%d'))
+    for seed in seeds: rows.append({'row': 'MaskCLIP', 'seed': seed, **start, **made})
     for name in ([n for n in ABLATION if args.ablate or n == 'TCL'] if not grounder else ['TCL']):
         for seed in seeds:
             grounder, took = (grounder, 0.) if args.load else learn(world, clip, name, args.steps, args.batch, args.lr, seed, args.gate)
             seconds.append(took)
-            rows.append({'row': name, 'seed': seed, **score(tcl_system(clip, grounder), clip, world, extra, args.scenes), 'train_seconds': round(took, 1)})
+            rows.append({'row': name, 'seed': seed, **score(tcl_system(clip, grounder), clip, world, extra, args.scenes), 'train_seconds': round(took, 1), **made})
     print(table(rows))
     fig = draw(world, clip, (before, tcl_system(clip, grounder)), (start['threshold'], rows[-1]['threshold']), extra)
     with writing(picture) as aside: fig.savefig(aside)

@@ -10,7 +10,7 @@ __all__ = ['TEMPLATES', 'PROTOCOLS', 'quick_validation', 'confusion', 'iou', 'me
            'tcl_eval', 'small_world_score', 'published_validation']
 
 # %% ../nbs/10_evaluation.ipynb #7c899a92
-import copy, csv, hashlib, importlib, io, json, os, platform, sys, time
+import copy, csv, hashlib, importlib, io, json, os, platform, sys, time, warnings
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -144,6 +144,7 @@ class Protocol(Settings):
         self._check('templates', lambda v: v in TEMPLATES if isinstance(v, str) else len(v) > 0, f"one of {', '.join(TEMPLATES)}, or a list of templates")
         for k in ('mean', 'std'): self._check(k, lambda v: isinstance(v, (tuple, list)) and len(v) == 3 and all(type(x) in (int, float) for x in v), 'three numbers')
         self._check('only', lambda v: isinstance(v, dict) and all(isinstance(x, dict) for x in v.values()), 'a table: benchmark → what differs there')
+        for k in ('name', 'names', 'validation'): self._check(k, lambda v: isinstance(v, str), 'a text')
         for k in ('normalise_first', 'refine_photo'): self._check(k, lambda v: isinstance(v, bool), 'true or false')
         self._check('scale', lambda v: type(v) in (int, float) and v > 0, 'a number above 0')
         self._check('least_share', lambda v: type(v) in (int, float) and 0 <= v < 1, 'a number from 0 to below 1')
@@ -886,12 +887,15 @@ def arguments():
     return ap
 
 # %% ../nbs/10_evaluation.ipynb #f8418148
+_TEXTS = [f.name for f in fields(Protocol) if f.type is str]
+
 def _changes(given):
-    "FIELD=VALUE → values, as json reads them; else texts"
+    "FIELD=VALUE → values, as json reads them; texts as they are typed"
     out = {}
     for text in given:
         key, equals, value = text.partition('=')
         if not equals: raise TclError(f"--set {text}: write FIELD=VALUE, as in short=336")
+        if key in _TEXTS: out[key] = value; continue
         try: out[key] = json.loads(value)
         except ValueError: out[key] = {'None': None, 'True': True, 'False': False}.get(value, value)
         if isinstance(out[key], list): out[key] = tuple(out[key])
@@ -912,7 +916,14 @@ def _opened(args, protocol):
     own = folder_benchmark(args.images, args.labels, args.classes, is_background(lines[0].partition('=')[0]), zero='ignored' if args.ignore_zero else 'class')
     own = replace(own.subset(range(len(own))[:args.limit]), key=own.title)
     _check_labels(own)
+    if not own.background and not args.ignore_zero: _tell_zero(own)
     return [*found, own]
+
+def _tell_zero(own, few=4):
+    "Say it if 0 may be a background that the names don't begin with: it is what most pixels of the first pictures are"
+    numbers = torch.cat([own[i][1].flatten() for i in range(min(few, len(own)))])
+    if len(own.names) > 1 and (numbers == 0).sum() > (numbers != 255).sum()/2:
+        warnings.warn(f"most pixels of '{own.key}' are 0, which is '{own.names[0]}' here, the first name; if 0 is background, write 'background' before it, or give --ignore-zero")
 
 def _check_labels(own):
     "Raise `TclError` for a benchmark of one's own in which no name can be right or wrong; as a rule the first picture tells"

@@ -14,10 +14,10 @@ from pathlib import Path
 from . import __version__
 from .core import TclError, Unreachable, assets, cache_folder, writing
 from .clip import EMBEDDED, TCL_TEMPLATES, FrozenCLIP, Unfilled, build_small_clip, identity_attention, load_clip, plug, read_safetensors, to_map
-import open_clip, torch, torch.nn as nn, torch.nn.functional as F
+import huggingface_hub, open_clip, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from filelock import FileLock
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, file_exists, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
 from safetensors.torch import save_file
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 from tqdm import tqdm
@@ -312,7 +312,7 @@ def _ask(url, part, patience):
         lacking = answer.length or 0
         if lacking > shutil.disk_usage(part.parent).free: raise OSError(errno.ENOSPC, f'No space left, {lacking/1e6:.0f} MB are needed')
         print(f'fetching {url} ({(have+lacking)/1e6:.0f} MB{f", {have/1e6:.0f} are here" if have else ""}) into {part.parent}', file=sys.stderr)
-        with open(part, 'ab' if have else 'wb') as f, tqdm(total=have+lacking or None, initial=have, unit='B', unit_scale=True) as bar:
+        with part.open('ab' if have else 'wb') as f, tqdm(total=have+lacking or None, initial=have, unit='B', unit_scale=True) as bar:
             while block := answer.read(1 << 18): f.write(block); bar.update(len(block))
     return have + lacking if lacking else None
 
@@ -400,10 +400,10 @@ def _from_hub(name, force_download=False, **hub):
     "Weights on the hub: those in its cache, or else fetched"
     where = {k: v for k, v in hub.items() if k in ('revision', 'token')}
     try:
-        cached = try_to_load_from_cache(name, _WEIGHTS, hub.get('cache_dir'), hub.get('revision'))
+        cached = huggingface_hub.try_to_load_from_cache(name, _WEIGHTS, hub.get('cache_dir'), hub.get('revision'))
         if isinstance(cached, str) and not force_download: return Path(cached)
-        if not file_exists(name, _WEIGHTS, **where): raise FileNotFoundError('no such file there, or not for everybody') # fails at once without a network
-        return Path(hf_hub_download(name, _WEIGHTS, force_download=force_download, **hub))
+        if not huggingface_hub.file_exists(name, _WEIGHTS, **where): raise FileNotFoundError('no such file there, or not for everybody') # fails at once without a network
+        return Path(huggingface_hub.hf_hub_download(name, _WEIGHTS, force_download=force_download, **hub))
     except Exception as e: raise TclError(f"there is no file or folder '{name}', and the Hugging Face hub gave no {_WEIGHTS} of '{name}': {_line(e)}") from e
 
 # %% ../nbs/03_grounder.ipynb #f60283ac
@@ -461,6 +461,17 @@ def _large(decoder):
     config = open_clip.get_model_config(_TOWER[0])
     with torch.random.fork_rng(devices=[]), Unfilled(): return Grounder(FrozenCLIP(build_small_clip({**config, 'text_cfg': {}})), decoder).state_dict()
 
+# %% ../nbs/03_grounder.ipynb #f10b3f13
+def _named_tower(name, pretrained=None, **hub):
+    "(name, weights) for load_clip of the tower that a grounder was trained with; or the checkpoint that holds it, and None"
+    if name in EMBEDDED: return name, pretrained
+    if name == 'tcl': return _TOWER[0], pretrained or _TOWER[1]
+    path = _find(name, **hub); weights, known = _open(path)
+    clip, pretrained = known.get('clip'), pretrained or known.get('pretrained')
+    if clip == _TOWER[0] and (reason := _misfit(weights, _large(known['decoder']))): raise TclError(f"'{path}' is not a grounder for {clip}: {reason}")
+    if not clip: raise TclError(f"'{path}' doesn't say which tower it was trained with, as files of tcl_train and save_grounder do; in Python, load_grounder(FILE, tower) takes both")
+    return (_TOWER[0] if pretrained and Path(clip).suffix in _PICKLES else clip), pretrained
+
 # %% ../nbs/03_grounder.ipynb #ad022fcb
 def tower_for(
     name, # As in load_grounder
@@ -468,14 +479,8 @@ def tower_for(
     **hub, # As in load_grounder
 ) -> FrozenCLIP: # On the CPU, frozen
     "The frozen tower that a grounder was trained with; raises `TclError` that names a file which doesn't say"
-    if name in EMBEDDED: return load_clip(name, pretrained)
-    if name == 'tcl': return load_clip(_TOWER[0], pretrained or _TOWER[1])
-    path = _find(name, **hub); weights, known = _open(path)
-    clip, pretrained = known.get('clip'), pretrained or known.get('pretrained')
-    if clip == _TOWER[0] and (reason := _misfit(weights, _large(known['decoder']))): raise TclError(f"'{path}' is not a grounder for {clip}: {reason}")
-    if not clip: raise TclError(f"'{path}' doesn't say which tower it was trained with; give that to load_grounder yourself")
-    if Path(clip).suffix not in _PICKLES: return load_clip(clip, pretrained)
-    return load_clip(_TOWER[0], pretrained) if pretrained else _own_tower(clip, read_published(clip))
+    clip, weights = _named_tower(name, pretrained, **hub)
+    return _own_tower(clip, read_published(clip)) if Path(clip).suffix in _PICKLES else load_clip(clip, weights)
 
 # %% ../nbs/03_grounder.ipynb #087ef16f
 _CARD = """---

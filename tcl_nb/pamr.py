@@ -52,9 +52,11 @@ def affinity(
 def _checked(image, mask, iterations, dilations):
     "Image at the mask's size and both in float32 at least, or a `TclError`"
     if image.ndim != 4 or mask.ndim != 4 or len(image) != len(mask):
-        raise TclError(f'image must be [B,K,H,W] and mask [B,N,h,w] with the same B, not {list(image.shape)} and {list(mask.shape)}')
+        shapes = f'{list(image.shape)} and {list(mask.shape)}'
+        raise TclError(f'image must be [B,K,H,W] and mask [B,N,h,w] with the same B, not {shapes}')
     if iterations < 0: raise TclError(f'iterations must be 0 or more, not {iterations}')
-    if not dilations or min(dilations) < 1: raise TclError(f'dilations must be distances of 1 or more, not {dilations!r}')
+    if not dilations or min(dilations) < 1:
+        raise TclError(f'dilations must be distances of 1 or more, not {dilations!r}')
     mask = at_least_float32(mask)
     image = at_least_float32(image).to(mask.dtype)
     if image.shape[-2:] == mask.shape[-2:]: return image, mask
@@ -62,7 +64,7 @@ def _checked(image, mask, iterations, dilations):
 
 # %% ../nbs/06_pamr.ipynb #bffd391b
 def pamr_plain(
-    image:torch.Tensor, # [B,K,H,W] guidance, of any range; resized (bilinear, corners aligned) when its size is not the mask's
+    image:torch.Tensor, # [B,K,H,W] guidance, of any range; resized (bilinear, corners aligned) to the mask's size
     mask:torch.Tensor, # [B,N,h,w]
     iterations:int=10, # How often each pixel listens
     dilations=DILATIONS, # Distances of the neighbours in pixels
@@ -78,7 +80,8 @@ def pamr_plain(
 def _hush():
     "Let torch say here what it says once in a process"
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta state'); torch.eye(2).to_sparse_csr()
+        warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta state')
+        torch.eye(2).to_sparse_csr()
 
 # %% ../nbs/06_pamr.ipynb #e6d6a789
 def _columns(h, w, dilations, device):
@@ -109,7 +112,8 @@ def affinity_matrix(
 def _power(mask, matrices, times):
     "[B,N,h,w]: each image's matrix applied to its masks again and again"
     out = torch.empty(mask.shape, dtype=mask.dtype, device=mask.device)
-    with torch.autocast(mask.device.type, enabled=False): # not every device multiplies sparse matrices in half precision
+    # not every device multiplies sparse matrices in half precision
+    with torch.autocast(mask.device.type, enabled=False):
         for A, maps, result in zip(matrices, mask.flatten(2), out.flatten(2)):
             table = maps.T.contiguous() # a pixel's classes side by side
             for _ in range(times): table = A @ table
@@ -125,11 +129,12 @@ class _Power(torch.autograd.Function):
         return _power(mask, matrices, times)
 
     @staticmethod
-    def backward(ctx, grad): return _Power.apply(grad, [A.t().to_sparse_csr() for A in ctx.matrices], ctx.times), None, None
+    def backward(ctx, grad):
+        return _Power.apply(grad, [A.t().to_sparse_csr() for A in ctx.matrices], ctx.times), None, None
 
 # %% ../nbs/06_pamr.ipynb #ce0d7427
 def pamr_shifts(
-    image:torch.Tensor, # [B,K,H,W] guidance, of any range; resized (bilinear, corners aligned) when its size is not the mask's
+    image:torch.Tensor, # [B,K,H,W] guidance, of any range; resized (bilinear, corners aligned) to the mask's size
     mask:torch.Tensor, # [B,N,h,w]
     iterations:int=10, # How often each pixel listens
     dilations=DILATIONS, # Distances of the neighbours in pixels
@@ -159,12 +164,12 @@ def sparse_works(
 
 # %% ../nbs/06_pamr.ipynb #20ba04a4
 def pamr(
-    image:torch.Tensor, # [B,K,H,W] guidance, of any range; resized (bilinear, corners aligned) when its size is not the mask's
+    image:torch.Tensor, # [B,K,H,W] guidance, of any range; resized (bilinear, corners aligned) to the mask's size
     mask:torch.Tensor, # [B,N,h,w]
     iterations:int=10, # How often each pixel listens
     dilations=DILATIONS, # Distances of the neighbours in pixels
 ) -> torch.Tensor: # [B,N,h,w], within the range of 'mask'; float32 for a mask in half precision
-    "Pixel-adaptive mask refinement: edges of masks move to edges of colour (Araslanov and Roth, CVPR 2020), as one sparse matrix an image"
+    "Pixel-adaptive mask refinement by a sparse matrix: mask edges move to colour edges (Araslanov, Roth, CVPR 2020)"
     image, mask = _checked(image, mask, iterations, dilations)
     if (image.requires_grad and torch.is_grad_enabled()) or not sparse_works(mask.device.type, mask.dtype):
         return pamr_shifts(image, mask, iterations, dilations)

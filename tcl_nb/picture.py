@@ -37,8 +37,8 @@ def training_tensors(
     hard = gumbel_sigmoid(own, noise.clamp(1e-6, 1-1e-6))
     masked, mask = masked_image(image, hard), logits.sigmoid()
     seen, pooled = clip.image_embedding(clip.trunk(masked)), masked_pool(dense, mask)
-    return dict(captions=scenes.captions, image=image, text=text, trunk=trunk, dense=dense, sim=sim, mask=mask, hard=hard,
-                masked=masked, seen=seen, pooled=pooled)
+    return dict(captions=scenes.captions, image=image, text=text, trunk=trunk, dense=dense, sim=sim, mask=mask,
+                hard=hard, masked=masked, seen=seen, pooled=pooled)
 
 # %% ../nbs/appendix/I_picture.ipynb #ace7a2d8
 def as_colours(
@@ -270,8 +270,8 @@ def inference_tensors(
     maps = F.interpolate(refined, size=image.shape[-2:], mode='bilinear', align_corners=False)
     best, winner = maps[0].max(0)
     labels = torch.where(best > SMALL_SETTINGS.background, winner + 1, 0)
-    return dict(names=names, picture=scenes.image[0], image=image, text=text, trunk=trunk, dense=dense, sim=sim, mask=mask,
-                refined=refined, labels=labels)
+    return dict(names=names, picture=scenes.image[0], image=image, text=text, trunk=trunk, dense=dense, sim=sim,
+                mask=mask, refined=refined, labels=labels)
 
 # %% ../nbs/appendix/I_picture.ipynb #acf19079
 def _coloured(v):

@@ -10,7 +10,7 @@ __all__ = ['SMALL_SETTINGS', 'PHOTO_SETTINGS', 'USUAL', 'KINDS', 'REGIONS', 'Den
            'parse_classes', 'find_pictures', 'arguments', 'join_coco', 'tcl_segment', 'report']
 
 # %% ../nbs/07_segmentation.ipynb #e2944e8b
-import importlib, json, os, re, sys, warnings
+import importlib, json, mimetypes, os, re, sys, unicodedata, warnings
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -181,6 +181,7 @@ class Settings:
     def __post_init__(self):
         for k in ('short', 'long', 'stride', 'batch', 'iterations'): self._check(k, lambda v: type(v) is int and v > 0, 'a whole number above 0')
         self._check('crop', lambda v: type(v) is int and v >= 0, 'a whole number, 0 for the whole picture at once')
+        self._check('pamr', lambda v: isinstance(v, bool), 'true or false')
         self._check('blend', lambda v: type(v) in (int, float) and 0 <= v <= 1, 'a number in 0..1')
         self._check('dilations', lambda v: isinstance(v, (tuple, list)) and len(v) > 0 and all(type(d) is int and d > 0 for d in v), 'whole numbers above 0')
         if self.crop and self.stride > self.crop: raise TclError(f'stride {self.stride} is larger than the window, {self.crop}: pixels between windows would be left out')
@@ -277,7 +278,7 @@ def shares(self:Segmentation) -> dict: # Name → share of the photo's pixels in
     "How much of the photo each label covers; independent masks may overlap, and then the sum exceeds 1"
     count = torch.bincount(self._labels.flatten(), minlength=len(self.names)+1)
     if self.independent: count[1:] = torch.stack([self.mask(name).sum() for name in self.names])
-    rest = 'everything else' if 'background' in self.names else 'background'
+    rest = next(r for r in ('background', 'everything else', 'label 0', '0') if r not in self.names)
     return dict(zip((rest, *self.names), (count/self._labels.numel()).tolist()))
 
 # %% ../nbs/07_segmentation.ipynb #adb5823d
@@ -428,12 +429,14 @@ def made_with(
     except Exception: return None # missing, cut, or a stranger's
 
 # %% ../nbs/07_segmentation.ipynb #35b12652
+_WIDE = str.maketrans('，、；', ',,;') # as they are typed in Chinese and Japanese
+
 def split_words(
     text:str, # 'cat, dog' or 'cat; person=man,woman; dog'
 ) -> list: # ['cat', 'person=man,woman', 'dog']
     "A text of words → its classes: commas and semicolons part classes, but after NAME= a comma parts the words of that class"
     out = []
-    for part in re.split('[;\n]', text):
+    for part in re.split('[;\n]', text.translate(_WIDE)):
         open_class = False
         for word in (w.strip() for w in part.split(',')):
             if open_class and '=' not in word: out[-1] += ',' + word
@@ -445,7 +448,7 @@ def _named_words(classes):
     "Classes in any form → [(name, tuple of words)]"
     if isinstance(classes, dict):
         listed = [(name, words if isinstance(words, (list, tuple)) else [words]) for name, words in classes.items()]
-        return [(name, tuple(w.strip() if isinstance(w, str) else w for word in words for w in (word.split(',') if isinstance(word, str) else [word])))
+        return [(name, tuple(w.strip() if isinstance(w, str) else w for word in words for w in (re.split('[,;\n]', word.translate(_WIDE)) if isinstance(word, str) else [word])))
                 for name, words in listed]
     out = []
     for text in classes:
@@ -456,7 +459,7 @@ def _named_words(classes):
     return out
 
 # %% ../nbs/07_segmentation.ipynb #682fa40c
-def _spelled(word): return ' '.join(word.casefold().split()) # as CLIP reads it
+def _spelled(word): return ' '.join(unicodedata.normalize('NFC', word).casefold().split()) # as CLIP reads it
 
 def _check_class(name, words):
     "Raise `TclError` for a class that can't be"
@@ -465,7 +468,7 @@ def _check_class(name, words):
     if not words or not all(w.strip() for w in (name, *words)): raise TclError(f"class '{name}' has an empty word")
     broken = [w for w in (name, *words) if any('\ud800' <= c <= '\udfff' for c in w)]
     if broken: raise TclError(f'{ascii(broken[0])} is no valid text: give words in UTF-8')
-    if ',' in name: raise TclError(f"class '{name}': a comma parts words; a class of several words is written NAME=WORD,WORD (in Python {{'NAME': ['WORD', 'WORD']}})")
+    if re.search('[,;\n]', name.translate(_WIDE)): raise TclError(f"class '{name}': a comma parts words; a class of several words is written NAME=WORD,WORD (in Python {{'NAME': ['WORD', 'WORD']}})")
 
 def read_classes(
     classes, # Words as a text ('cat, person=man,woman'), a list of such texts, or {name: [words]}
@@ -495,7 +498,7 @@ def best_device(
         out = torch.device(device)
         torch.zeros(1, device=out).item() # 'meta' has no numbers
         return out
-    except (RuntimeError, AssertionError, NotImplementedError) as e:
+    except Exception as e: # each kind of device has errors of its own
         there = ', '.join(['cpu'] + ['cuda']*cuda + ['mps']*mps)
         raise TclError(f"device '{device}' is not at hand here; there is: {there}") from e
 
@@ -701,7 +704,8 @@ def read_words(
     lines = [line.strip() for line in lines if line.strip() and not line.startswith('#')]
     if not lines: raise TclError(f"there is no word in '{path}'")
     for line in lines:
-        if len(split_words(line)) > 1: raise TclError(f"'{path}': '{line}' is one line, and so one class; write it NAME=WORD,WORD, such as {split_words(line)[0]}={line}")
+        name, *more = re.split('[=,;]+ *', line.translate(_WIDE).rstrip(',;'))
+        if len(split_words(line)) > 1: raise TclError(f"'{path}': '{line}' is one line, and so one class; write it NAME=WORD,WORD, such as {name}={','.join(more if '=' in line else [name, *more])}")
     return lines
 
 def parse_classes(
@@ -716,6 +720,13 @@ def _on_disk(name):
     "Whether a name is that of a file or folder"
     try: return bool(str(name)) and Path(name).exists()
     except (OSError, ValueError): return False # too long to ask for
+
+def _means_file(word):
+    "Whether a word can only be meant as a picture or folder: it is there, has a file's ending, is a pattern, or begins or ends as a path does"
+    if _on_disk(word): return True
+    if '=' in word: return False
+    ending = word.lower().endswith((*picture_endings(), *HEIF)) or (mimetypes.guess_type(word)[0] or '').startswith(('image/', 'video/'))
+    return ending or word.startswith(('/', './', '../', '~/')) or word.endswith(('/', os.sep)) or bool(set('*[') & set(word)) or ('?' in word and '.' in word)
 
 def _named(path):
     "A picture or folder, or what a pattern such as *.jpg stands for"
@@ -797,9 +808,10 @@ def _system(args):
 
 def _request(args):
     "Options, checked → (pictures, classes, kinds, changes to the settings)"
-    further = [w for w in args.words if _on_disk(w) or w.lower().endswith((*picture_endings(), *HEIF))]
+    further = [w for w in args.words if _means_file(w)]
     for word in further:
         if _on_disk(word) and word.isidentifier(): warnings.warn(f"'{word}' is read as the {'folder' if Path(word).is_dir() else 'file'} of that name; the word is written {word}={word}")
+    list(_named(args.pictures)) # words without a picture before them are told as such
     classes = parse_classes([*(w for w in args.words if w not in further), *(read_words(args.file) if args.file else [])])
     pictures, kinds = find_pictures(args.pictures, *further), [k.strip() for k in args.save.split(',')]
     wrong = [k for k in kinds if k not in KINDS]
@@ -819,7 +831,7 @@ def _finished(out, kinds, note, picture):
     if not all(f.is_file() for f in files): return False
     try: whole = {**note, 'picture': picture_fingerprint(picture)}
     except TclError: return False # segmenting it says why
-    return all(made_with(f) == whole for f in files)
+    return all(json.dumps(made_with(f)) == json.dumps(whole) for f in files) # the order of the words, too: labels are numbered by it
 
 @contextmanager
 def _enough_memory(segmenter, picture):

@@ -72,7 +72,8 @@ def top1(
     "Share of single-thing scenes, never trained on, whose best name among all the world's things is the right one"
     split = Split('top1', tuple(world.words), ('noto', 'twemoji'), 21)
     scenes = world.scenes(split, n, things=(1, 1))
-    truth = torch.tensor([world.words.index(world.tile_words[world.layout(split, i, (1, 1)).things[0].tile]) for i in range(n)])
+    truth = torch.tensor([world.words.index(world.tile_words[world.layout(split, i, (1, 1)).things[0].tile])
+                          for i in range(n)])
     image = F.normalize(model.encode_image(normalise(scenes.image)), dim=-1)
     text = F.normalize(model.encode_text(tokenizer([f'a {w}' for w in world.words])), dim=-1)
     return ((image @ text.T).argmax(1) == truth).float().mean().item()
@@ -93,13 +94,15 @@ def step_loss(
 def adamw(model, lr):
     "AdamW with weight decay on matrices only"
     return torch.optim.AdamW([{'params': [p for p in model.parameters() if p.ndim > 1], 'weight_decay': .1},
-                              {'params': [p for p in model.parameters() if p.ndim < 2], 'weight_decay': 0.}], lr=lr, betas=(.9, .98))
+                              {'params': [p for p in model.parameters() if p.ndim < 2], 'weight_decay': 0.}], lr=lr,
+                             betas=(.9, .98))
 
 # %% ../nbs/appendix/A_small_clip.ipynb #90da5851
 def save_small_clip(model, tokenizer, config, path):
     "Write a small CLIP in 16 bits, its sizes and its vocabulary with it"
     state = {k: v.half().contiguous() for k, v in model.state_dict().items() if k != 'attn_mask'}
-    with writing(path) as aside: save_file(state, aside, {'config': json.dumps(config), 'words': json.dumps(tokenizer.words)})
+    with writing(path) as aside:
+        save_file(state, aside, {'config': json.dumps(config), 'words': json.dumps(tokenizer.words)})
 
 def train_small_clip(
     out, # File to write, .safetensors
@@ -112,19 +115,31 @@ def train_small_clip(
 ) -> None:
     "Train the small CLIP from captions and write it; about an hour on two cores"
     torch.manual_seed(0)
-    world = SmallWorld.load(); tokenizer = WordTokenizer(vocabulary(world)); config = small_config(tokenizer.vocab_size)
-    model, start = build_small_clip(config), time.time(); resize_grid(model, 6)
+    world = SmallWorld.load()
+    tokenizer = WordTokenizer(vocabulary(world))
+    config = small_config(tokenizer.vocab_size)
+    model, start = build_small_clip(config), time.time()
+    resize_grid(model, 6)
     opt, data = adamw(model, lr), CaptionedScenes(tokenizer, batch, steps, grown)
-    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=4 if workers
+                                         else None)
     for s, (image, tokens) in enumerate(loader):
-        if s == grown: resize_grid(model, 8); opt = adamw(model, lr)
+        if s == grown:
+            resize_grid(model, 8)
+            opt = adamw(model, lr)
         for g in opt.param_groups: g['lr'] = lr*min(1, (s+1)/200)*(.02 + .98*.5*(1+math.cos(math.pi*s/steps)))
         loss = step_loss(model, image, tokens)
-        opt.zero_grad(); loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.); opt.step()
+        opt.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
+        opt.step()
         with torch.no_grad(): model.logit_scale.clamp_(max=math.log(100))
-        if s % log == log-1: print(f'{s+1} loss {loss.item():.3f} scale {model.logit_scale.exp().item():.1f} {time.time()-start:.0f}s', flush=True)
-    resize_grid(model, 8); model.eval(); save_small_clip(model, tokenizer, config, out)
+        if s % log == log-1:
+            print(f'{s+1} loss {loss.item():.3f} scale {model.logit_scale.exp().item():.1f} {time.time()-start:.0f}s',
+                  flush=True)
+    resize_grid(model, 8)
+    model.eval()
+    save_small_clip(model, tokenizer, config, out)
     print(f'top1 {top1(model, tokenizer, world, 2000):.4f}')
 
 # %% ../nbs/appendix/A_small_clip.ipynb #dd056f46
@@ -133,7 +148,8 @@ def tcl_small_clip(argv=None):
     "Train the small CLIP"
     ap = Arguments(prog='tcl_small_clip', description="Train the small world's CLIP from captions alone.")
     ap.add_argument('--out', required=True, metavar='FILE', help='file to write, .safetensors')
-    ap.add_argument('--steps', type=int, default=3600, help='training steps (default: %(default)s, about an hour on two cores)')
+    ap.add_argument('--steps', type=int, default=3600,
+                    help='training steps (default: %(default)s, about an hour on two cores)')
     ap.add_argument('--batch', type=int, default=256, help='scenes in a step (default: %(default)s)')
     args = ap.parse_args(argv)
     check_folder(Path(args.out).parent)

@@ -29,7 +29,8 @@ def cloudy_noise(
 ) -> np.ndarray: # [size, size], values in 0..1, seamless at the borders
     "Fractal noise: white noise whose spectrum falls off as a power of the frequency"
     fy, fx = np.meshgrid(np.fft.fftfreq(size)*stretch[0], np.fft.rfftfreq(size)*stretch[1], indexing='ij')
-    f = np.sqrt(fx**2 + fy**2); f[0, 0] = 1
+    f = np.sqrt(fx**2 + fy**2)
+    f[0, 0] = 1
     x = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((size, size)))/f**slope, s=(size, size))
     lo, hi = np.quantile(x, [.02, .98])
     return np.clip((x-lo)/(hi-lo), 0, 1)
@@ -41,7 +42,8 @@ def _mix(t, a, b): return np.array(a) + t[..., None]*(np.array(b) - np.array(a))
 def _cells(size, h, w, shift, joint):
     "Index of a wall's cell for each pixel, and True where the joint between cells runs"
     y, x = np.mgrid[:size, :size]
-    row = y//h; x = (x + row*shift) % size
+    row = y//h
+    x = (x + row*shift) % size
     return row*1000 + x//w, (y % h < joint) | (x % w < joint)
 
 def _wall(rng, n, h, w, shift, joint, a, b, grout, spread):
@@ -53,11 +55,14 @@ def _wall(rng, n, h, w, shift, joint, a, b, grout, spread):
 # %% ../nbs/01_smallworld.ipynb #a08964c1
 def _spots(rng, n, count):
     "Index of the nearest of `count` random points (on a torus), and the distance to it"
-    y, x = np.mgrid[:n, :n]; best = np.full((n, n), 1e9); who = np.zeros((n, n), int)
+    y, x = np.mgrid[:n, :n]
+    best = np.full((n, n), 1e9)
+    who = np.zeros((n, n), int)
     for i, (py, px) in enumerate(rng.random((count, 2))*n):
         dy, dx = np.abs(y-py), np.abs(x-px)
         d = np.minimum(dy, n-dy)**2 + np.minimum(dx, n-dx)**2
-        who = np.where(d < best, i, who); best = np.minimum(d, best)
+        who = np.where(d < best, i, who)
+        best = np.minimum(d, best)
     return who, np.sqrt(best)
 
 # %% ../nbs/01_smallworld.ipynb #7193c8a5
@@ -76,7 +81,8 @@ def _stars(rng, n):
 # %% ../nbs/01_smallworld.ipynb #66151141
 _RECIPES = {
     'grass':     lambda r, n: _mix(cloudy_noise(r, n, .6, (4, 1)), (.10, .30, .05), (.48, .75, .22)),
-    'sand':      lambda r, n: _mix(.7*cloudy_noise(r, n, .3) + .3*cloudy_noise(r, n, 1.6, (1, 3)), (.74, .60, .38), (.96, .87, .65)),
+    'sand':      lambda r, n: _mix(.7*cloudy_noise(r, n, .3) + .3*cloudy_noise(r, n, 1.6, (1, 3)), (.74, .60, .38),
+                                   (.96, .87, .65)),
     'water':     lambda r, n: _mix(cloudy_noise(r, n, 1.3, (1, 4)), (.02, .25, .50), (.30, .70, .85)),
     'snow':      lambda r, n: _mix(cloudy_noise(r, n, 1.2), (.80, .86, .95), (1., 1., 1.)),
     'brick':     lambda r, n: _wall(r, n, 12, 24, 12, 2, (.50, .18, .12), (.78, .36, .26), (.75, .72, .68), .7),
@@ -108,9 +114,12 @@ def tile_pictures(
     "Crop each drawing to its visible part and centre it, as large as it fits, in a square tile"
     out = []
     for p in pictures:
-        p = p.convert('RGBA'); p = p.crop(p.getchannel('A').point(lambda a: 255*(a > 16)).getbbox())
-        scale = side/max(p.size); p = p.convert('RGBa').resize([max(1, round(s*scale)) for s in p.size], Image.LANCZOS).convert('RGBA')
-        tile = Image.new('RGBA', (side, side)); tile.paste(p, ((side-p.width)//2, (side-p.height)//2))
+        p = p.convert('RGBA')
+        p = p.crop(p.getchannel('A').point(lambda a: 255*(a > 16)).getbbox())
+        scale = side/max(p.size)
+        p = p.convert('RGBa').resize([max(1, round(s*scale)) for s in p.size], Image.LANCZOS).convert('RGBA')
+        tile = Image.new('RGBA', (side, side))
+        tile.paste(p, ((side-p.width)//2, (side-p.height)//2))
         out.append(np.array(tile))
     return torch.tensor(np.stack(out)).permute(0, 3, 1, 2).contiguous()
 
@@ -129,7 +138,9 @@ class SmallWorld:
         self.names = self.words + self.stuff
         self._given_splits, self._tables, self._shrunk = splits, {}, {}
 
-    def __repr__(self): return f'SmallWorld: {len(self.words)} words in {len(self.tiles)} drawings by {", ".join(dict.fromkeys(self.tile_designs))}'
+    def __repr__(self):
+        hands = ', '.join(dict.fromkeys(self.tile_designs))
+        return f'SmallWorld: {len(self.words)} words in {len(self.tiles)} drawings by {hands}'
 
 # %% ../nbs/01_smallworld.ipynb #f4c1bc2c
 def _read_table(path):
@@ -140,8 +151,10 @@ def _read_table(path):
         pairs = [(w, d) for w in meta['words'] for d in meta['designs']]
     except OSError as e: raise TclError(f"cannot read '{path}': {e.strerror or e}") from e
     except (KeyError, TypeError, ValueError) as e:
-        raise TclError(f"'{path}' does not describe an atlas (tile, grid, words, designs): {type(e).__name__} {e}") from e
-    if not 0 < len(pairs) <= rows*cols: raise TclError(f"'{path}' names {len(pairs)} drawings for a grid of {rows} × {cols}")
+        reason = f'{type(e).__name__} {e}'
+        raise TclError(f"'{path}' does not describe an atlas (tile, grid, words, designs): {reason}") from e
+    if not 0 < len(pairs) <= rows*cols:
+        raise TclError(f"'{path}' names {len(pairs)} drawings for a grid of {rows} × {cols}")
     return n, (rows, cols), pairs
 
 # %% ../nbs/01_smallworld.ipynb #bb53f2f6
@@ -149,12 +162,13 @@ def _read_table(path):
 def load(cls:SmallWorld,
     path=None, # Folder with atlas.png and atlas.json; the package's own when None
 ) -> SmallWorld:
-    "The world that travels with the package, or another atlas; a missing, cut or wrong file raises `TclError` naming it"
+    "The world that travels with the package, or another atlas; a missing or wrong file raises `TclError` naming it"
     folder = assets()/'smallworld' if path is None else Path(path)
     n, (rows, cols), pairs = _read_table(folder/'atlas.json')
     sheet = read_picture(folder/'atlas.png', 'RGBA')
     if sheet.size != (cols*n, rows*n):
-        raise TclError(f"'{folder/'atlas.png'}' has {sheet.width} × {sheet.height} pixels, but atlas.json beside it asks for {cols*n} × {rows*n}")
+        raise TclError(f"'{folder/'atlas.png'}' has {sheet.width} × {sheet.height} pixels, "
+                       f"but atlas.json beside it asks for {cols*n} × {rows*n}")
     tiles = torch.tensor(np.array(sheet)).reshape(rows, n, cols, n, 4).permute(0, 2, 4, 1, 3).reshape(-1, 4, n, n)
     return cls(tiles[:len(pairs)].contiguous(), *zip(*pairs))
 
@@ -229,7 +243,9 @@ def _spread(items, n):
 def splits(self:SmallWorld) -> dict: # Splits by name
     "Every set of scenes that this world has"
     if self._given_splits is not None: return {s.name: s for s in self._given_splits}
-    hands = ('noto', 'twemoji'); seen, new = _spread(self.seen_words, 20), _spread(self.new_words, 20); few = _spread(self.seen_words, 8)
+    hands = ('noto', 'twemoji')
+    seen, new = _spread(self.seen_words, 20), _spread(self.new_words, 20)
+    few = _spread(self.seen_words, 8)
     return {s.name: s for s in (
         Split('clip', tuple(self.words), hands, 1),
         Split('train', tuple(self.seen_words), hands, 2),
@@ -258,7 +274,8 @@ def _tiles_of(self:SmallWorld, split):
         for i, (w, d) in enumerate(zip(self.tile_words, self.tile_designs)):
             if w in table and d in split.designs: table[w].append(i)
         missing = [w for w, tiles in table.items() if not tiles]
-        if missing or not table: raise TclError(f"split '{split.name}': no drawing of '{', '.join(missing)}' by {', '.join(split.designs)}")
+        if missing or not table:
+            raise TclError(f"split '{split.name}': no drawing of '{', '.join(missing)}' by {', '.join(split.designs)}")
         self._tables[key] = table
     return self._tables[key]
 
@@ -293,7 +310,8 @@ def _place(
     u, # Iterator over uniform random numbers
 ):
     "A thing at the farthest of five random places"
-    side = sides[0] + next(u)*(sides[1]-sides[0]); room = .5 - .42*side
+    side = sides[0] + next(u)*(sides[1]-sides[0])
+    room = .5 - .42*side
     spots = [(.5+(2*next(u)-1)*room, .5+(2*next(u)-1)*room) for _ in range(5)]
     far = lambda s: min([((s[0]-t.x)**2 + (s[1]-t.y)**2)**.5/(side+t.side) for t in placed], default=0)
     x, y = max(spots, key=far)
@@ -317,7 +335,8 @@ def _check(things, sides):
     if not (1 <= lo <= hi and lo == int(lo) and hi == int(hi)):
         raise TclError(f'things=({lo}, {hi}): whole numbers are needed, 1 ≤ fewest ≤ most, such as (1, 3)')
     if not 0 < small <= large <= 1:
-        raise TclError(f'sides=({small}, {large}): shares of the scene are needed, 0 < smallest ≤ largest ≤ 1, such as (.4, .75)')
+        raise TclError(f'sides=({small}, {large}): shares of the scene are needed, '
+                       '0 < smallest ≤ largest ≤ 1, such as (.4, .75)')
 
 # %% ../nbs/01_smallworld.ipynb #6e5b8937
 @patch
@@ -328,7 +347,8 @@ def layout(self:SmallWorld,
     sides:tuple=(.4, .75), # Smallest and largest thing, share of the scene's side
 ) -> Layout:
     "What one scene holds; the same arguments always give the same"
-    _check(things, sides); split = self.split(split) if isinstance(split, str) else split
+    _check(things, sides)
+    split = self.split(split) if isinstance(split, str) else split
     u = iter(np.random.default_rng([split.seed, index]).random(40 + 24*things[1]).tolist())
     tiles, placed, words = self._tiles_of(split), [], []
     for _ in range(things[0] + int(next(u)**1.1*(things[1]-things[0]+1))):
@@ -342,7 +362,8 @@ def layout(self:SmallWorld,
 # %% ../nbs/01_smallworld.ipynb #f7efa8cb
 def _lay_out(tiles, things, size):
     "Drawings [k,4,n,n] on empty scenes [k,4,size,size], each as its `Thing` says"
-    theta = torch.tensor([[[np.cos(t.angle)*m/t.side, np.sin(t.angle)*m/t.side, 0], [-np.sin(t.angle)/t.side, np.cos(t.angle)/t.side, 0]]
+    theta = torch.tensor([[[np.cos(t.angle)*m/t.side, np.sin(t.angle)*m/t.side, 0],
+                           [-np.sin(t.angle)/t.side, np.cos(t.angle)/t.side, 0]]
                           for t in things for m in [-1 if t.mirror else 1]], dtype=torch.float32)
     centre = torch.tensor([[2*t.x-1, 2*t.y-1] for t in things])
     theta[:, :, 2] = -(theta[:, :, :2] @ centre[..., None])[..., 0]
@@ -355,7 +376,8 @@ def _tiles_at(self:SmallWorld, size):
     "Drawings with premultiplied alpha, shrunk to about the size at which they are drawn"
     side = min(self.tiles.shape[-1], max(8, round(.7*size)))
     if side not in self._shrunk:
-        t = self.tiles.float()/255; t = torch.cat([t[:, :3]*t[:, 3:], t[:, 3:]], 1)
+        t = self.tiles.float()/255
+        t = torch.cat([t[:, :3]*t[:, 3:], t[:, 3:]], 1)
         self._shrunk[side] = F.interpolate(t, size=(side, side), mode='bilinear', antialias=True, align_corners=False)
     return self._shrunk[side]
 
@@ -363,7 +385,9 @@ def _tiles_at(self:SmallWorld, size):
 def _piece(stuff, base=64):
     "The piece of texture that a layout asks for: [3,base,base]"
     k, v, y, x, flip, gain = stuff
-    bank = textures(); t = bank[k, int(v*bank.shape[1])]; m = t.shape[-1]-base+1
+    bank = textures()
+    t = bank[k, int(v*bank.shape[1])]
+    m = t.shape[-1]-base+1
     t = t[:, int(y*m):int(y*m)+base, int(x*m):int(x*m)+base]
     return (t.flip(-1) if flip else t).float()*(gain/255)
 
@@ -371,7 +395,9 @@ def _piece(stuff, base=64):
 def _ground(layouts, size):
     "Stuff of each layout: [B,3,size,size], and its kind [B,size,size]"
     first, second = (torch.stack([_piece(l.stuff[i]) for l in layouts]) for i in (0, -1))
-    if size != 64: first, second = (F.interpolate(t, size=(size, size), mode='bicubic', align_corners=False) for t in (first, second))
+    if size != 64:
+        first, second = (F.interpolate(t, size=(size, size), mode='bicubic', align_corners=False)
+                         for t in (first, second))
     c = (torch.arange(size) + .5)/size
     height, tilt = torch.tensor([l.horizon for l in layouts]).T
     below = c[None, :, None] > height[:, None, None] + tilt[:, None, None]*(c[None, None] - .5)
@@ -395,10 +421,12 @@ def draw(self:SmallWorld,
 ) -> Scenes:
     "Paint layouts: images, exact labels, captions"
     if size < 8 or size != int(size): raise TclError(f'size={size}: a scene needs a whole number of pixels, at least 8')
-    image, kind = _ground(layouts, size); labels = kind + len(self.words)
+    image, kind = _ground(layouts, size)
+    labels = kind + len(self.words)
     word_index, tiles = {w: i for i, w in enumerate(self.words)}, self._tiles_at(size)
     for k in range(max(len(l.things) for l in layouts)):
-        who = [b for b, l in enumerate(layouts) if len(l.things) > k]; things = [layouts[b].things[k] for b in who]
+        who = [b for b, l in enumerate(layouts) if len(l.things) > k]
+        things = [layouts[b].things[k] for b in who]
         layer = _lay_out(tiles[[t.tile for t in things]], things, size)
         alpha, rgb = layer[:, 3:], layer[:, :3]*torch.tensor([t.tint for t in things])[..., None, None]
         image[who] = image[who]*(1-alpha) + rgb
@@ -429,14 +457,17 @@ def _word(path):
     "The word that a file is named by: 'Hot-Dog_2.png' → 'hot dog'"
     words = re.sub(r'[\W_]+', ' ', unicodedata.normalize('NFC', path.stem).lower()).strip()
     word = re.sub(r'\s*\d+$', '', words)
-    if not any(c.isalpha() for c in word): raise TclError(f"'{path}' is named by no word; call it by what it shows, such as hot_dog.png")
-    if word in STUFF: raise TclError(f"'{path}': '{word}' is the name of stuff in this world; call the drawing something else")
+    if not any(c.isalpha() for c in word):
+        raise TclError(f"'{path}' is named by no word; call it by what it shows, such as hot_dog.png")
+    if word in STUFF:
+        raise TclError(f"'{path}': '{word}' is the name of stuff in this world; call the drawing something else")
     return word
 
 # %% ../nbs/01_smallworld.ipynb #87382014
 def _cutout(path, opaque):
     "A drawing that has a mask; raises `TclError` when it has none"
-    picture = read_picture(path, 'RGBA'); lo, hi = picture.getchannel('A').getextrema()
+    picture = read_picture(path, 'RGBA')
+    lo, hi = picture.getchannel('A').getextrema()
     if hi < 128: raise TclError(f"'{path}' shows nothing: none of its pixels is more than half opaque")
     if lo == 255 and not opaque:
         raise TclError(f"'{path}' has no transparent pixel, so that its mask would be the whole rectangle; "
@@ -446,7 +477,7 @@ def _cutout(path, opaque):
 # %% ../nbs/01_smallworld.ipynb #bacd4bd2
 @patch(cls_method=True)
 def from_folder(cls:SmallWorld,
-    folder, # Folder of pictures with a transparent ground, named by their words; in folders below it too. Other files are left out, with a warning
+    folder, # Pictures with a transparent ground, named by their words, in folders below it too; others give a warning
     opaque:bool=False, # Accept pictures without transparency as full rectangles
 ) -> SmallWorld: # One hand, 'folder'; one split, 'folder', in which all its words appear and compete
     "A world of one's own drawings; raises `TclError` naming the folder or file at fault"
@@ -454,7 +485,8 @@ def from_folder(cls:SmallWorld,
     files, rest = picture_files(folder)
     if not files: raise TclError(f"no picture in '{folder}'; it should have files such as cat.png or hot_dog.webp")
     if rest: warnings.warn(left_out(rest))
-    words = [_word(p) for p in files]; all_words = tuple(sorted(set(words)))
+    words = [_word(p) for p in files]
+    all_words = tuple(sorted(set(words)))
     tiles = tile_pictures(_cutout(p, opaque) for p in files)
     return cls(tiles, words, ['folder']*len(files), [Split('folder', all_words, ('folder',), 15, all_words)])
 

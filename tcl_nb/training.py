@@ -9,7 +9,7 @@ __all__ = ['Objective', 'pair_noise', 'sum_gradients', 'schedule', 'scaled_rate'
            'recipes', 'read_recipe', 'Feed', 'alone', 'keep_memory', 'run_objective', 'run_recipe', 'tcl_train']
 
 # %% ../nbs/09_training.ipynb #c9302f83
-import csv, ctypes, difflib, importlib, json, math, os, platform, signal, sys, textwrap, threading, time, warnings
+import csv, ctypes, difflib, importlib, json, math, os, platform, re, signal, sys, textwrap, threading, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice
@@ -80,7 +80,7 @@ def _rows(self:Objective, trunk, image, text, uniform, texts):
     "[b,1+K·N]: the embedding's total variation, then K numbers for each of the N texts"
     clip, g = self.frozen[0], self.grounder
     made = g.coarse if image.ndim == 3 and not g.config['decoder'] else g # of kept maps no term wants enlarged copies of a cell
-    dense = at_least_float32(made(trunk, clip.grid(image)))
+    dense = at_least_float32(made(trunk, clip.cells(image)))
     smooth = sum(dense.diff(dim=d).abs().mean((1, 2, 3)) for d in (-1, -2))
     rows = [*pair_statistics(dense, texts, g.w, g.b)]
     if self.weights.get('image'):
@@ -111,7 +111,7 @@ def rows(self:Objective,
 ) -> torch.Tensor: # [B,1+K·N], N texts on all ranks
     "All that the losses take from these images"
     clip, step, texts = self.frozen[0], self.chunk or len(image), joined(text)
-    if uniform is None: uniform = torch.rand(len(image), 1, *(4*s for s in clip.grid(image)), device=image.device).clamp(1e-6, 1-1e-6)
+    if uniform is None: uniform = torch.rand(len(image), 1, *(4*s for s in clip.cells(image)), device=image.device).clamp(1e-6, 1-1e-6)
     with torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
         with torch.no_grad(): trunk = clip.trunk(image)
         if step >= len(image): return self._rows(trunk, image, text, uniform, texts)
@@ -600,9 +600,10 @@ def _value(field, x):
     "A value as its field's type; `TclError` that says what it should be"
     kinds = _kinds(field)
     if type(x) in kinds: return x
-    if float in kinds and type(x) in (int, str):
-        try: return float(x)
-        except ValueError: pass
+    for number in (int, float):
+        if number in kinds and type(x) in (int, str):
+            try: return number(x)
+            except ValueError: pass
     if str in kinds and type(x) in (int, float): return str(x)
     raise TclError(f"{field.name}={x!r} must be {' or '.join(_KINDS[k] for k in kinds)}")
 
@@ -643,13 +644,25 @@ def _yaml(text, where):
     except yaml.YAMLError as e: raise TclError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
     except (RecursionError, ValueError) as e: raise TclError(f"{where} can't be read as YAML: {e}") from e # nested too deep; a date that is none
 
+def _is_number(text): return bool(re.fullmatch(r'[\d_+-]?[\d_:.xXoObB]+', text)) # as YAML may read it: octal, or in sixties
+
 def _typed(kind, key, text, where):
     "What follows key= on the command line: a text as it was typed, anything else (and what is in quotes) as YAML"
     field = kind.__dataclass_fields__.get(key)
     kinds = _kinds(field) if key in kind.__dataclass_fields__ else ()
     starts = ('"', "'") + ('[',)*(list in kinds) + ('{',)*(dict in kinds)
     empty = text in ('', 'null', '~') and (text == '' or type(None) in kinds)
-    return text if str in kinds and not empty and not text.startswith(starts) else _yaml(text, where)
+    if str in kinds and not empty and not text.startswith(starts): return text
+    return text if _is_number(text) and {int, float} & set(kinds) else _yaml(text, where)
+
+def _as_written(kind, values, text):
+    "A recipe's values, with texts and numbers as they stand in the file: to YAML, 007 is 7 and 12:30:00 is 45000"
+    written = yaml.load(text, yaml.BaseLoader) # every value as a text
+    def own(key, value):
+        kinds = _kinds(kind.__dataclass_fields__[key]) if key in kind.__dataclass_fields__ else ()
+        if value is None or isinstance(value, (str, list, dict)) or not isinstance(written[key], str): return value
+        return written[key] if str in kinds or {int, float} & set(kinds) and type(value) in (int, float) else value
+    return {key: own(key, value) if isinstance(key, str) and key in written else value for key, value in values.items()}
 
 def read_recipe(
     config:str, # Name of a recipe that comes with the package, or a YAML file
@@ -663,6 +676,7 @@ def read_recipe(
         raise TclError(f"no recipe is named '{config}' and no such file can be read ({getattr(e, 'strerror', e)}); there are {', '.join(recipes(kind))}") from e
     values = _yaml(text, where) or {}
     if not isinstance(values, dict): raise TclError(f'{where} must be a table of keys and values')
+    values = _as_written(kind, values, text)
     make_recipe(values, where, kind)
     for change in changes:
         key, equals, value = change.partition('=')
@@ -697,7 +711,7 @@ class Feed:
         for b in chain([first], stream):
             self._count(b)
             text = b['text'] if 'text' in b else self.clip.text_embedding(b['caption'])
-            noise = pair_noise(b['number'], tuple(4*s for s in self.clip.grid(b['image'])), self.seed)
+            noise = pair_noise(b['number'], tuple(4*s for s in self.clip.cells(b['image'])), self.seed)
             yield b['image'], text, noise, dict(key=b['key'], caption=b['caption'])
 
 # %% ../nbs/09_training.ipynb #25c641e8

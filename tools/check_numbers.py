@@ -7,7 +7,7 @@
 
 A text cell that quotes measurements ends with a marker, which readers don't see:
 
-    <!-- from results/demo.json: rows[row=TCL,seed=0].seen=43.9 mean(rows[row=TCL].seen)=44.0 -->
+    <!-- from results/ablation.json: rows[row=TCL,seed=0].seen=43.9 mean(rows[row=TCL].seen)=44.0 -->
     <!-- from results/bench_pamr.log: sparse_matrix:1=55 -->
     <!-- from this#37b3e6a4: naclip:0=21.4 -->
     <!-- from text: 0.4 -->

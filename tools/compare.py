@@ -13,6 +13,12 @@ that `tcl_prepare` has checked; TCL's published weights, or those that --weights
 ReCo takes part with an archive of pictures to retrieve from.
 
 Writes a json of all results, without their matrices, to --json (nbs/results/comparison.json).
+
+    python tools/compare.py --every [--scenes 100]
+
+asks every system under every protocol, as each is stated: TCL's, SCLIP's, NACLIP's, ClearCLIP's, MaskCLIP's and GroupViT's; scaled down
+for the small world, as published where the two variables are set. Nothing is trained: TCL is the grounder that --weights names (`small`, or
+the published one). Writes nbs/results/protocols.json.
 """
 import argparse, json, os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +33,9 @@ SMALL = 'small_seen', 'small_new_words', 'small_new_designs', 'small_stuff'
 #: Protocol → changes with PAMR, and without; PAMR at the photo's size has NACLIP's distances, scaled down for scenes of 64 pixels
 PROTOCOLS = {'small-tcl': ([], ['pamr=false']), 'small-sclip': (['pamr=true', 'refine_photo=true', 'dilations=[1,2]'], [])}
 REAL = {'tcl': ([], ['pamr=false']), 'sclip': (['pamr=true', 'refine_photo=true', 'dilations=[8,16]'], [])}
+
+#: What --every asks under, on the small world and on photographs: as the authors of each state it
+EVERY = 'tcl', 'sclip', 'naclip', 'clearclip', 'maskclip', 'groupvit'
 
 def call(module, function, *options, threads=1):
     "A command of the package in a process of its own"
@@ -45,16 +54,39 @@ def trained(out, seeds, steps, pool):
         return folder/'grounder.safetensors'
     return list(pool.map(one, [(a, s) for a in ATTENTIONS for s in range(seeds)]))
 
+def rows_of(out):
+    "What a json of results says: versions, protocols, and a row for each result in a folder's folders"
+    found = [(p.parent.name, Result.load(p)) for p in sorted(out.glob('*/*.json')) if not p.name.startswith('threshold-')]
+    rows = [dict(protocol=folder, system=r.system, benchmark=r.benchmark, hash=r.weights['hash'], threshold=r.used['background'], pictures=len(r.pictures),
+                 miou=round(r.miou, 3), accuracy=round(r.accuracy, 3)) for folder, r in found]
+    first = found[0][1]
+    return dict(versions=first.versions, date=max(r.date for _, r in found), threads=1, protocols={folder: r.protocol for folder, r in found}, rows=rows)
+
+def written(out, path):
+    "Print the tables and write the json"
+    print(tables([Result.load(p) for p in sorted(out.glob('*/*.json')) if not p.name.startswith('threshold-')], spread=True))
+    with writing(path) as aside: aside.write_text(json.dumps(rows_of(out), indent=0) + '\n')
+
+def every(args, out, common, real):
+    "Every system under every protocol, with weights that are there"
+    names = [n for n in SYSTEMS if not (real and n.startswith('reco') and not args.archive)]
+    weights = args.weights or ['tcl' if real else 'small']
+    for protocol in EVERY:
+        protocol = protocol if real else f'small-{protocol}'
+        more = ['--archive', args.archive] if args.archive else []
+        call('evaluation', 'tcl_eval', '--protocol', protocol, '--system', *names, 'tcl', '--weights', *weights, *common, '--no-figures', '--out', out/protocol, *more)
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--out', default='runs/comparison'); ap.add_argument('--seeds', type=int, default=3); ap.add_argument('--scenes', type=int, default=300)
-    ap.add_argument('--steps', type=int, default=150); ap.add_argument('--jobs', type=int, default=2); ap.add_argument('--weights', nargs='+', default=['tcl']); ap.add_argument('--archive')
-    ap.add_argument('--json', default='nbs/results/comparison.json')
+    ap.add_argument('--steps', type=int, default=150); ap.add_argument('--jobs', type=int, default=2); ap.add_argument('--weights', nargs='+', help='of TCL'); ap.add_argument('--archive')
+    ap.add_argument('--every', action='store_true', help='every system under every protocol; nothing is trained'); ap.add_argument('--json')
     args = ap.parse_args(); out = Path(args.out); data = os.environ.get('TCL_NB_DATA')
     real = bool(data and os.environ.get('TCL_NB_CLIP'))
+    common = ['--benchmark', *PUBLISHED, '--data', data, '--clip', os.environ['TCL_NB_CLIP']] if real else ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
+    if args.every: every(args, out/'every', common, real); return written(out/'every', args.json or 'nbs/results/protocols.json')
     with ThreadPoolExecutor(1 if real else args.jobs) as pool:
-        weights = args.weights if real else trained(out, args.seeds, args.steps, pool)
-        common = ['--benchmark', *PUBLISHED, '--data', data, '--clip', os.environ['TCL_NB_CLIP']] if real else ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
+        weights = args.weights or ['tcl'] if real else trained(out, args.seeds, args.steps, pool)
         groups = [weights] if real else [weights[i:i+args.seeds] for i in range(0, len(weights), args.seeds)]; jobs = []
         for protocol, variants in (REAL if real else PROTOCOLS).items():
             for i, change in enumerate(variants):
@@ -67,11 +99,6 @@ def main():
             more = ['--archive', args.archive] if args.archive and systems[0].startswith('reco') else []
             call('evaluation', 'tcl_eval', '--system', *systems, '--protocol', protocol, '--weights', *chosen, *common, '--no-figures', '--out', folder, *more, *(['--set', *change] if change else []))
         list(pool.map(one, jobs))
-    results = [Result.load(p) for p in sorted(out.glob('*/*.json'))]
-    print(tables(results, spread=True))
-    folders = {p.parent.name: Result.load(p).protocol for p in sorted(out.glob('*/*.json'))}
-    rows = [dict(protocol=p.parent.name, system=r.system, benchmark=r.benchmark, hash=r.weights['hash'], threshold=r.used['background'], pictures=len(r.pictures),
-                 miou=round(r.miou, 3), accuracy=round(r.accuracy, 3)) for p in sorted(out.glob('*/*.json')) for r in [Result.load(p)]]
-    with writing(args.json) as aside: aside.write_text(json.dumps(dict(versions=results[0].versions, date=max(r.date for r in results), protocols=folders, rows=rows), indent=0) + '\n')
+    written(out, args.json or 'nbs/results/comparison.json')
 
 if __name__ == '__main__': main()
