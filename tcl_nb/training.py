@@ -639,8 +639,8 @@ def recipes(
     "The recipes that come with the package"
     return {p.stem: p for p in sorted((assets().parent/'recipes'/kind.folder).glob('*.yaml'))}
 
-def _yaml(text, where):
-    try: return yaml.safe_load(text)
+def _yaml(text, where, loader=yaml.SafeLoader):
+    try: return yaml.load(text, loader)
     except yaml.YAMLError as e: raise TclError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
     except (RecursionError, ValueError) as e: raise TclError(f"{where} can't be read as YAML: {e}") from e # nested too deep; a date that is none
 
@@ -655,9 +655,9 @@ def _typed(kind, key, text, where):
     if str in kinds and not empty and not text.startswith(starts): return text
     return text if _is_number(text) and {int, float} & set(kinds) else _yaml(text, where)
 
-def _as_written(kind, values, text):
+def _as_written(kind, values, text, where):
     "A recipe's values, with texts and numbers as they stand in the file: to YAML, 007 is 7 and 12:30:00 is 45000"
-    written = yaml.load(text, yaml.BaseLoader) # every value as a text
+    written = _yaml(text, where, yaml.BaseLoader) # every value as a text
     def own(key, value):
         kinds = _kinds(kind.__dataclass_fields__[key]) if key in kind.__dataclass_fields__ else ()
         if value is None or isinstance(value, (str, list, dict)) or not isinstance(written[key], str): return value
@@ -676,7 +676,7 @@ def read_recipe(
         raise TclError(f"no recipe is named '{config}' and no such file can be read ({getattr(e, 'strerror', e)}); there are {', '.join(recipes(kind))}") from e
     values = _yaml(text, where) or {}
     if not isinstance(values, dict): raise TclError(f'{where} must be a table of keys and values')
-    values = _as_written(kind, values, text)
+    values = _as_written(kind, values, text, where)
     make_recipe(values, where, kind)
     for change in changes:
         key, equals, value = change.partition('=')

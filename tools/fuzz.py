@@ -68,14 +68,18 @@ def as_csv(r, rows, mark, ending):
     if r.random() < .1: out.write(f'sep={mark}{ending}')
     write([names.get(k, k) for k in order])
     by_hand = all('\n' not in t for _, texts, _ in rows for t in texts)
+    unclosed = quoting == csv.QUOTE_MINIMAL and mark != '\t' # one in a table: two open quotes close each other, and nobody can tell
     for i, (name, texts, good) in enumerate(rows):
         before, kind = [str(i)]*('id' in order) + [name], r.choice(['', '', '', 'commas', 'open', 'short']) if by_hand else ''
+        if kind == 'open' and not unclosed: kind = ''
+        if kind == 'short' and not any(before): kind = '' # an empty line is no row
+        unclosed = unclosed and kind != 'open'
         if kind == 'commas': out.write(mark.join([*before, f'a dog{mark} a cake{mark}{mark} a tree']) + ending)
         elif kind == 'open': out.write(mark.join([*before, '"a dog']) + ending)
         elif kind == 'short': out.write(mark.join(before) + ending)
         else: write([*before, texts[0]])
         whole = bool(name) and name not in ('gone.jpg', 'bad.jpg') and name in told.there
-        wanted.append({'commas': [f'a dog{mark} a cake{mark}{mark} a tree'], 'open': ['a dog'], 'short': []}.get(kind, [clean(texts[0])]*usable(texts[0])) if whole else [])
+        wanted.append({'commas': [clean(f'a dog{mark} a cake{mark}{mark} a tree')], 'open': ['a dog'], 'short': []}.get(kind, [clean(texts[0])]*usable(texts[0])) if whole else [])
         if r.random() < .05: out.write(ending)
     return out.getvalue(), wanted
 
