@@ -459,7 +459,7 @@ def learn_on(
 class Softmax:
     "A system whose scores are a softmax over all words of scale × cosine, taken when the windows are joined"
     def __init__(self,
-        system, # With a function `similarity`
+        system, # With a function similarity
         scale:float, # Of the cosine
     ): self.system, self.scale = system, scale
 
