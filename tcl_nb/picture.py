@@ -200,6 +200,14 @@ def _similarity(canvas, v):
     canvas.box(13, 79, 20, 5, 'frozen', 'frozen')
     canvas.box(87, 79, 20, 5, 'trained', 'trained')
 
+def _up_to_masks(height, v, clip, texts):
+    "The upper half of both drawings: from pictures and texts to masks"
+    canvas = Canvas(height)
+    _pictures(canvas, v, clip, 15)
+    _texts(canvas, v, texts)
+    _similarity(canvas, v)
+    return canvas
+
 # %% ../nbs/appendix/I_picture.ipynb #03674ff2
 def _masked(canvas, v, clip, x):
     "On the left: hard masks, masked pictures, CLIP"
@@ -237,10 +245,7 @@ def draw_training(
     "The whole of TCL in training, drawn from the tensors of one step (TCL, figure 2)"
     clip = clip or load_clip('small')
     v = training_tensors(world or SmallWorld.load(), clip, grounder or load_grounder('small', clip))
-    canvas = Canvas(231)
-    _pictures(canvas, v, clip, 15)
-    _texts(canvas, v, [f'{k}: {caption}' for k, caption in enumerate(v['captions'], 1)])
-    _similarity(canvas, v)
+    canvas = _up_to_masks(231, v, clip, [f'{k}: {caption}' for k, caption in enumerate(v['captions'], 1)])
     square(canvas, 50, 106.5, 10.5, v['mask'], vmin=0, vmax=1, cmap='viridis')
     canvas.text(50, 126.8, 'row: a picture\ncolumn: a text', 8.5)
     canvas.text(17, 99, 'own masks', weight='bold')
@@ -294,10 +299,7 @@ def draw_inference(
     "The whole of TCL in use, drawn from the tensors of one scene"
     clip = clip or load_clip('small')
     v = inference_tensors(world or SmallWorld.load(), clip, grounder or load_grounder('small', clip))
-    canvas = Canvas(183)
-    _pictures(canvas, v, clip, 15)
-    _texts(canvas, v, v['names'])
-    _similarity(canvas, v)
+    canvas = _up_to_masks(183, v, clip, v['names'])
     _named(canvas, v, 99, v['mask'][0])
     canvas.arrow([(50, 112.5), (50, 118)])
     canvas.box(50, 121, 64, 6, 'PAMR: edges drawn to colour edges')

@@ -21,9 +21,10 @@ def outputs(cell, number, figures):
     for k, out in enumerate(cell.get('outputs', [])):
         if out['output_type'] == 'stream': yield '```\n' + text(out['text']).rstrip() + '\n```'
         data = out.get('data', {})
-        if 'image/png' in data:
-            name = f'{FIGURES}/cell-{number}-output-{k+1}.png'
-            figures[name] = base64.b64decode(text(data['image/png']))
+        picture = next((kind for kind in ('image/png', 'image/jpeg') if kind in data), None)
+        if picture:
+            name = f'{FIGURES}/cell-{number}-output-{k+1}.{picture.removeprefix("image/")}'
+            figures[name] = base64.b64decode(text(data[picture]))
             yield f'![]({name})'
         elif 'text/markdown' in data: yield text(data['text/markdown'])
         elif 'text/plain' in data: yield '```\n' + text(data['text/plain']).rstrip() + '\n```'
