@@ -500,7 +500,8 @@ def _number(threshold):
 OWN = dict(maskclip='maskclip', maskclip_smoothed='maskclip', maskclip_denoised='maskclip', maskclip_refined='maskclip',
            sclip='sclip', clearclip='clearclip', naclip='naclip', groupvit='groupvit')
 #: System → background threshold on the small world's tower
-SMALL_BACKGROUND = dict(maskclip=.77, maskclip_smoothed=.5, maskclip_denoised=.82, maskclip_refined=.48, sclip=.21, clearclip=.66, naclip=.38)
+SMALL_BACKGROUND = dict(maskclip=.77, maskclip_smoothed=.5, maskclip_denoised=.82, maskclip_refined=.48, sclip=.21,
+                        clearclip=.66, naclip=.38)
 
 def own_protocol(
     system:str, # A name in SYSTEMS, 'groupvit' or 'module:function'
@@ -509,11 +510,13 @@ def own_protocol(
     "How the authors of a system read and score pictures, as far as the tower allows"
     if system == 'groupvit': return PROTOCOLS['groupvit']
     usual = PROTOCOLS[usual_protocol(clip)]
-    if system not in OWN: return replace(usual, blend=0., background=None if system.startswith('reco') else usual.threshold)
+    if system not in OWN:
+        return replace(usual, blend=0., background=None if system.startswith('reco') else usual.threshold)
     if usual.name == 'small-tcl': return replace(PROTOCOLS[f'small-{OWN[system]}'], background=SMALL_BACKGROUND[system])
     own = PROTOCOLS[OWN[system]]
     if usual.name == 'tcl': return own
-    return replace(own, **{k: getattr(usual, k) for k in ('short', 'long', 'crop', 'stride', 'mean', 'std', 'templates', 'normalise_first')})
+    reading = 'short', 'long', 'crop', 'stride', 'mean', 'std', 'templates', 'normalise_first'
+    return replace(own, **{k: getattr(usual, k) for k in reading})
 
 # %% ../nbs/11_baselines.ipynb #ddd29f12
 def check_system(
@@ -521,7 +524,8 @@ def check_system(
 ) -> None: # Raises TclError that says what there is
     "Whether a system is there, before weights are loaded"
     if ':' in name: named_function(name)
-    elif name not in ('tcl', 'groupvit', *SYSTEMS): raise TclError(f"no system '{name}'; there are tcl, {', '.join(SYSTEMS)}, groupvit, or module:function")
+    elif name not in ('tcl', 'groupvit', *SYSTEMS):
+        raise TclError(f"no system '{name}'; there are tcl, {', '.join(SYSTEMS)}, groupvit, or module:function")
 
 def own_segmenter(
     system:str, # A name in SYSTEMS, 'groupvit' or 'module:function'
@@ -536,12 +540,14 @@ def own_segmenter(
 ) -> Segmenter: # Without a grounder
     "A `Segmenter` that reads and scores pictures as a system's authors do; raises `TclError` that says what is missing"
     check_system(system)
-    clip = load_groupvit(groupvit) if system == 'groupvit' else name if isinstance(name, FrozenCLIP) else tower_for(name, pretrained)
+    clip = load_groupvit(groupvit) if system == 'groupvit' else name if isinstance(name,
+        FrozenCLIP) else tower_for(name, pretrained)
     clip = copy.copy(clip).to(best_device(device)) # a copy, since colours are its own; the weights are shared
     protocol = own_protocol(system, clip)
     clip.mean, clip.std = protocol.mean, protocol.std
     maps = load_system(system, clip, **options)
-    scored = dict(softmax=partial(Softmax, scale=protocol.scale), groups=Groups, mask=lambda system: system)[protocol.score](maps)
+    scored = dict(softmax=partial(Softmax, scale=protocol.scale), groups=Groups,
+                  mask=lambda system: system)[protocol.score](maps)
     table = table or TextTable.make(clip, (), protocol.prompts, protocol.normalise_first)
     settings = settings or Settings(**{f.name: getattr(protocol, f.name) for f in fields(Settings)})
     out = Segmenter(clip, None, settings, scored, device, dtype, table, system)

@@ -231,8 +231,10 @@ class Benchmark:
 def _file_words(path):
     "[(name, words)] of a file with a class a line"
     try: lines = Path(path).read_text('utf-8-sig').splitlines()
-    except OSError as e: raise TclError(f"names '{path}' are none of {', '.join(NAME_LISTS)}, and no file that can be read: {e.strerror or e}") from e
-    except UnicodeDecodeError as e: raise TclError(f"cannot read names from '{path}': it is not in UTF-8; save it in that encoding") from e
+    except OSError as e:
+        raise TclError(f"names '{path}' are none of {', '.join(NAME_LISTS)}, and no file that can be read: {e.strerror or e}") from e
+    except UnicodeDecodeError as e:
+        raise TclError(f"cannot read names from '{path}': it is not in UTF-8; save it in that encoding") from e
     parts = [line.partition('=') for line in lines if line.strip() and not line.startswith('#')]
     return [(name, several.split(',') if eq else name) for name, eq, several in parts]
 
@@ -248,14 +250,16 @@ def _check_spelling(pairs, where):
     for name, words in pairs:
         for word in words:
             other = owners.setdefault(' '.join(unicodedata.normalize('NFC', word).casefold().split()), name)
-            if other != name: raise TclError(f"{where}: the word '{word}' stands for two classes, '{other}' and '{name}'")
+            if other != name:
+                raise TclError(f"{where}: the word '{word}' stands for two classes, '{other}' and '{name}'")
 
 def _given(names, background):
     "[(name, words)] of a file, a list or a dict, the background first if there is one; raises `TclError` for empty and repeated names"
     where = f"names '{names}'" if isinstance(names, (str, Path)) else 'names'
     if isinstance(names, (str, Path)): pairs = _file_words(names)
     else: pairs = list(names.items()) if isinstance(names, dict) else [(name, name) for name in names]
-    pairs = [(str(name).strip(), tuple(str(w).strip() for w in ([words] if isinstance(words, str) else words))) for name, words in pairs]
+    pairs = [(str(name).strip(), tuple(str(w).strip() for w in ([words] if isinstance(words, str) else words)))
+             for name, words in pairs]
     for i, (name, words) in enumerate(pairs):
         if not name or not words or '' in words: raise TclError(f"{where}: class {i + 1}, '{name}', has an empty word")
         if name in [n for n, _ in pairs[:i]]: raise TclError(f"{where}: '{name}' is given twice")

@@ -202,7 +202,8 @@ def run_trunk(
     cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
     x = visual.ln_pre(torch.cat([cls, patches], 1) + positions)
     for block in visual.transformer.resblocks[:-1]:
-        x = run_block(block, x, paired_attention) # queries with keys, as the block itself: PyTorch's quicker way to the same
+        # queries with keys, as the block itself: PyTorch's quicker way to the same
+        x = run_block(block, x, paired_attention)
     return x
 
 # %% ../nbs/02_clip.ipynb #6f5215b8
@@ -212,8 +213,10 @@ def trunk(self:FrozenCLIP,
 ) -> torch.Tensor: # [B,1+L,D] tokens before the last block, the class token first
     "The tokens that both the frozen last block and the grounder read"
     v, (h, w) = self.visual, image.shape[-2:]
-    if image.ndim == 3: return run_trunk(v, v.conv1.embed(image), resize_positions(v.positional_embedding, self.cells(image)))
-    if h % self.patch or w % self.patch: raise TclError(f'image of {h}×{w} pixels: its sides must be multiples of the patch, {self.patch}; see pad_to_patch')
+    if image.ndim == 3:
+        return run_trunk(v, v.conv1.embed(image), resize_positions(v.positional_embedding, self.cells(image)))
+    if h % self.patch or w % self.patch:
+        raise TclError(f'image of {h}×{w} pixels: its sides must be multiples of the patch, {self.patch}; see pad_to_patch')
     x = v.conv1(image)
     positions = resize_positions(v.positional_embedding, tuple(x.shape[-2:])).to(x.dtype)
     return run_trunk(v, x.flatten(2).mT, positions)
@@ -474,13 +477,16 @@ def _check(name):
     try:
         if name.startswith('hf-hub:'): _cached_or_there(name[7:], ['open_clip_config.json'])
         config = open_clip.get_model_config(name)
-    except Exception as e: raise TclError(f"no configuration for '{name}': {textwrap.shorten(str(e), 200)}{_ELSE}") from e
+    except Exception as e:
+        raise TclError(f"no configuration for '{name}': {textwrap.shorten(str(e), 200)}{_ELSE}") from e
     if config is None:
         known = {m.lower(): m for m in open_clip.list_models()}
         near = ', '.join(known[m] for m in difflib.get_close_matches(name.lower(), known, 3, 0))
         raise TclError(f"no file and no model of open_clip is named '{name}'; near it: {near}")
-    if 'multimodal_cfg' in config: raise TclError(f"'{name}' is not supported: a captioning model (CoCa); a plain ViT, such as ViT-B-16-quickgelu, is")
-    with torch.random.fork_rng(devices=[]), Unfilled(): FrozenCLIP(build_small_clip({**config, 'text_cfg': {}}), name=name)
+    if 'multimodal_cfg' in config:
+        raise TclError(f"'{name}' is not supported: a captioning model (CoCa); a plain ViT, such as ViT-B-16-quickgelu, is")
+    with torch.random.fork_rng(devices=[]), Unfilled():
+        FrozenCLIP(build_small_clip({**config, 'text_cfg': {}}), name=name)
 
 # %% ../nbs/02_clip.ipynb #0600410d
 @contextmanager
@@ -497,7 +503,8 @@ class Unfilled(TorchFunctionMode):
     "Within it networks are built without initial weights; only for those that a file's weights are all copied into"
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        initial = getattr(function, '__module__', '') == 'torch.nn.init' or function in (torch.Tensor.normal_, torch.Tensor.uniform_)
+        drawn = torch.Tensor.normal_, torch.Tensor.uniform_
+        initial = getattr(function, '__module__', '') == 'torch.nn.init' or function in drawn
         if not initial: return function(*args, **kwargs)
         return kwargs['tensor'] if 'tensor' in kwargs else args[0]
 
@@ -647,7 +654,8 @@ class KeptWords:
         embedding:torch.Tensor, # [C] float32
     ) -> None: # Raises TclError when it cannot be written
         "Keep a word's embedding"
-        with writing(self.path(name)) as aside: save_file({'embedding': embedding.contiguous()}, aside, dict(name=name, hash=fingerprint(name, embedding)))
+        with writing(self.path(name)) as aside:
+            save_file({'embedding': embedding.contiguous()}, aside, dict(name=name, hash=fingerprint(name, embedding)))
 
 # %% ../nbs/02_clip.ipynb #4f83f20b
 def _described(clip): return f"'{clip.name}'" + (f" with '{clip.pretrained}'" if clip.pretrained else '')
@@ -698,7 +706,8 @@ def _from_before(self:TextTable, names):
 @patch
 def _computed(self:TextTable, names):
     "Embeddings by name, from the tower; they are kept"
-    with torch.autocast(self.clip.device.type, enabled=False): new = self.clip.class_embedding(names, self.templates, self.normalise_first)
+    with torch.autocast(self.clip.device.type, enabled=False):
+        new = self.clip.class_embedding(names, self.templates, self.normalise_first)
     rows = dict(zip(names, new.float().cpu()))
     try:
         for name in rows if self.kept else (): self.kept.write(name, rows[name])
@@ -739,7 +748,8 @@ def keep(self:TextTable,
     folder=None, # Where; None: 'words' in the package's cache folder
 ) -> None:
     "From now on embeddings are kept in a folder, and looked for there first; needs an attached tower"
-    self.kept = KeptWords(folder or cache_folder('words'), self.fingerprint, self.templates, self.normalise_first, self.clip.device.type, __version__)
+    self.kept = KeptWords(folder or cache_folder('words'), self.fingerprint, self.templates, self.normalise_first,
+                          self.clip.device.type, __version__)
 
 # %% ../nbs/02_clip.ipynb #4948a30b
 @patch

@@ -146,20 +146,25 @@ def draw(
 # %% ../nbs/12_demo.ipynb #4a5098fd
 def arguments():
     "The options of `tcl_demo`"
-    ap = Arguments(prog='tcl_demo', description='TCL on the small world: train from captions alone, compare with the start, draw what was learned.')
-    ap.add_argument('--steps', type=int, default=STEPS, help='training steps (default: %(default)s, about two minutes on two cores)')
+    ap = Arguments(prog='tcl_demo',
+                   description='TCL on the small world: train from captions alone, compare with the start, draw what was learned.')
+    ap.add_argument('--steps', type=int, default=STEPS,
+                    help='training steps (default: %(default)s, about two minutes on two cores)')
     ap.add_argument('--batch', type=int, default=32, help='pairs in a step (default: %(default)s)')
     ap.add_argument('--lr', type=float, default=RATE, help='highest learning rate (default: %(default)s)')
-    ap.add_argument('--gate', type=float, default=GATE, help="where the decoder's gates start (default: %(default)s; published: 0)")
+    ap.add_argument('--gate', type=float, default=GATE,
+                    help="where the decoder's gates start (default: %(default)s; published: 0)")
     ap.add_argument('--seed', type=int, default=0, help='first seed (default: %(default)s)')
     ap.add_argument('--seeds', type=int, default=1, help='how many seeds, one run each (default: %(default)s)')
     ap.add_argument('--scenes', type=int, default=300, help='scenes in each test set (default: %(default)s)')
     ap.add_argument('--ablate', action='store_true', help='train every row of the ablation, not only the whole')
-    ap.add_argument('--designs', metavar='DIR', help='also test on the drawings of a folder: RGBA pictures named by their word')
+    ap.add_argument('--designs', metavar='DIR',
+                    help='also test on the drawings of a folder: RGBA pictures named by their word')
     ap.add_argument('--out', metavar='DIR', default='.', help='folder for tcl_demo.png (default: here)')
     ap.add_argument('--json', metavar='FILE', help='write the figures to this file')
     ap.add_argument('--save', metavar='FILE', help='keep the trained grounder of the last seed, .safetensors')
-    ap.add_argument('--load', metavar='FILE', help="don't train: use this grounder ('small': the one that comes with the package)")
+    ap.add_argument('--load', metavar='FILE',
+                    help="don't train: use this grounder ('small': the one that comes with the package)")
     return ap
 
 @command
@@ -182,9 +187,12 @@ def tcl_demo(argv=None):
     for seed in seeds: rows.append({'row': 'MaskCLIP', 'seed': seed, **start, **made})
     for name in ([n for n in ABLATION if args.ablate or n == 'TCL'] if not grounder else ['TCL']):
         for seed in seeds:
-            grounder, took = (grounder, 0.) if args.load else learn(world, clip, name, args.steps, args.batch, args.lr, seed, args.gate)
+            took = 0.
+            if not args.load:
+                grounder, took = learn(world, clip, name, args.steps, args.batch, args.lr, seed, args.gate)
             seconds.append(took)
-            rows.append({'row': name, 'seed': seed, **score(tcl_system(clip, grounder), clip, world, extra, args.scenes), 'train_seconds': round(took, 1), **made})
+            found = score(tcl_system(clip, grounder), clip, world, extra, args.scenes)
+            rows.append({'row': name, 'seed': seed, **found, 'train_seconds': round(took, 1), **made})
     print(table(rows))
     fig = draw(world, clip, (before, tcl_system(clip, grounder)), (start['threshold'], rows[-1]['threshold']), extra)
     with writing(picture) as aside: fig.savefig(aside)
@@ -192,4 +200,6 @@ def tcl_demo(argv=None):
     print(f'picture: {picture}')
     if args.save: save_grounder(grounder, args.save, half=True)
     if args.json:
-        with writing(args.json) as aside: aside.write_text(json.dumps({'rows': rows, 'train_seconds': round(sum(seconds)/len(seconds), 1)}, indent=1) + '\n')
+        with writing(args.json) as aside:
+            aside.write_text(json.dumps({'rows': rows, 'train_seconds': round(sum(seconds)/len(seconds), 1)},
+                                        indent=1) + '\n')

@@ -20,8 +20,10 @@ import matplotlib.pyplot as plt, numpy as np, open_clip, torch, torch.distribute
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 from . import __version__
-from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, advice, check_folder, command, cut_padding,
-    fingerprint, fit_size, legible, named_function, normalise, overlay, pad_to_patch, resize, strips, weights_hash, writing)
+from .core import (CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, advice, check_folder,
+                         command, cut_padding,
+    fingerprint, fit_size, legible, named_function, normalise, overlay, pad_to_patch, resize, strips, weights_hash,
+                         writing)
 from .clip import FrozenCLIP, IMAGENET_TEMPLATES, MASKCLIP_TEMPLATES, PHOTO_TEMPLATES, SINGLE_TEMPLATE, SMALL_TEMPLATES, TCL_TEMPLATES, TextTable, WordTokenizer
 from .towers import Stem
 from .smallworld import SmallWorld, Split
@@ -163,7 +165,8 @@ def on(self:Protocol,
 @patch
 def facts(self:Protocol) -> dict: # Plain values, as json gives them back
     "All that decides a number"
-    values = {k: v for k, v in asdict(self).items() if k not in ('batch', 'independent') and v != {} and (v or k not in ('segments', 'affinity'))} # unset, these two decide nothing
+    values = {k: v for k, v in asdict(self).items() if k not in ('batch', 'independent') and v != {}
+              and (v or k not in ('segments', 'affinity'))} # unset, these two decide nothing
     return json.loads(json.dumps({**values, 'background': self.threshold}))
 
 @patch
@@ -172,14 +175,17 @@ def changed(self:Protocol,
 ) -> Protocol: # Its name tells what was changed; exceptions for single benchmarks give way
     "A protocol of one's own; raises `TclError` for a field that isn't there or a value that won't do"
     wrong = [k for k in changes if k not in Protocol.__dataclass_fields__]
-    if wrong: raise TclError(f"a protocol has no field '{wrong[0]}'; there are: {', '.join(Protocol.__dataclass_fields__)}")
+    if wrong:
+        raise TclError(f"a protocol has no field '{wrong[0]}'; there are: {', '.join(Protocol.__dataclass_fields__)}")
     only = {key: {k: v for k, v in d.items() if k not in changes} for key, d in self.only.items()}
     told = ', '.join(f'{k} {v}' for k, v in changes.items() if k not in ('name', 'only', 'batch'))
-    return replace(self, **{'only': {k: d for k, d in only.items() if d}, 'name': f'{self.name} ({told})' if told else self.name, **changes})
+    return replace(self, **{'only': {k: d for k, d in only.items() if d}, 'name': f'{self.name} ({told})'
+                            if told else self.name, **changes})
 
 @patch
 def __str__(self:Protocol):
-    rows = [(k, f"{v if isinstance(v, str) else 'own'}, {len(self.prompts)} templates" if k == 'templates' else v) for k, v in self.facts().items() if v != '']
+    rows = [(k, f"{v if isinstance(v, str) else 'own'}, {len(self.prompts)} templates" if k == 'templates' else v)
+            for k, v in self.facts().items() if v != '']
     return '\n'.join(f'{k:<16}{v}' for k, v in rows)
 
 # %% ../nbs/10_evaluation.ipynb #7cd8652d
@@ -267,10 +273,12 @@ class Labeller:
         self.words, self.owner = vocabulary(classes, protocol)
         if table is None: table = TextTable.make(clip, (), protocol.prompts, protocol.normalise_first)
         self.text = table.rows(self.words).to(clip.device)
-        self.dense = type(system) is DenseSystem and protocol.score != 'groups' # a class of another kind may compare with texts in its own way
+        # a class of another kind may compare with texts in its own way
+        self.dense = type(system) is DenseSystem and protocol.score != 'groups'
         if protocol.score == 'softmax' and not hasattr(system, 'similarity'):
             raise TclError(f"protocol '{protocol.name}' is a softmax of similarities, and this system has none; a protocol with masks, such as tcl, will do")
-        if protocol.segments and protocol.score != 'mask': raise TclError(f"protocol '{protocol.name}': segments go with masks, and its scores are '{protocol.score}'")
+        if protocol.segments and protocol.score != 'mask':
+            raise TclError(f"protocol '{protocol.name}': segments go with masks, and its scores are '{protocol.score}'")
         self.prune = prune and self.dense and system.refine is None and len(self.words) == len(classes.names)
 
     @property
@@ -295,7 +303,8 @@ def cut(self:Labeller,
     read = normalise(picture, p.mean, p.std)[None].to(self.clip.device)
     places = windows(size, p.crop, p.stride) if p.crop else [(0, 0, *size)]
     padded, pads = zip(*(self._whole_patches(read[..., y:y+h, x:x+w]) for y, x, h, w in places))
-    return Windows(tuple(image.shape[1:]), read, places, torch.cat(padded), pads[0], regions=regions_of(picture, p.segments) if p.segments else None)
+    return Windows(tuple(image.shape[1:]), read, places, torch.cat(padded), pads[0],
+                   regions=regions_of(picture, p.segments) if p.segments else None)
 
 # %% ../nbs/10_evaluation.ipynb #4bf10ff0
 @patch
@@ -686,19 +695,23 @@ class Evaluation:
     ):
         protocol = protocol or PROTOCOLS['tcl']
         self.clip, self.classes, self.used, self.stated, self.chunk = clip, classes, protocol.on(classes.key), stated or protocol, chunk
-        self.name, self.grounder = name or (system if isinstance(system, str) else system.__name__), grounder if system == 'tcl' else None
+        self.name, self.grounder = name or (system if isinstance(system,
+            str) else system.__name__), grounder if system == 'tcl' else None
         self.system, self.dtype, self.table, self.inputs, self.options = system, dtype, table, inputs, options or {}
 
     @cached_property
     def labeller(self): # Made when it is needed: a finished result needs none
-        return Labeller(load_system(self.system, self.clip, self.grounder, self.used.blend, self.used.affinity, **self.options), self.clip, self.used, self.classes, self.dtype, table=self.table)
+        return Labeller(load_system(self.system, self.clip, self.grounder, self.used.blend, self.used.affinity,
+                                    **self.options), self.clip, self.used, self.classes, self.dtype, table=self.table)
 
     @cached_property
-    def weights(self): return dict(clip=self.clip.name, pretrained=self.clip.pretrained, hash=weights_hash(self.clip, self.grounder))
+    def weights(self):
+        return dict(clip=self.clip.name, pretrained=self.clip.pretrained, hash=weights_hash(self.clip, self.grounder))
 
     @property
     def versions(self):
-        return dict(tcl_nb=__version__, torch=torch.__version__, open_clip=open_clip.__version__, python=platform.python_version(),
+        return dict(tcl_nb=__version__, torch=torch.__version__, open_clip=open_clip.__version__,
+                    python=platform.python_version(),
                     device=self.clip.device.type, dtype=str(self.dtype)[6:])
 
     @cached_property
@@ -707,7 +720,8 @@ class Evaluation:
     @property
     def about(self): # A hash of all that decides the matrix
         grounder = self.grounder and getattr(self.grounder, 'config', None)
-        return fingerprint(self.name, self.data, self.used.facts(), self.weights, grounder, self.versions, self.chunk, self.used.batch, _system_inputs(self.system), self.inputs, self.options)
+        return fingerprint(self.name, self.data, self.used.facts(), self.weights, grounder, self.versions, self.chunk,
+                           self.used.batch, _system_inputs(self.system), self.inputs, self.options)
 
 # %% ../nbs/10_evaluation.ipynb #4f0ad4da
 @patch
@@ -895,7 +909,9 @@ def _changes(given):
     for text in given:
         key, equals, value = text.partition('=')
         if not equals: raise TclError(f"--set {text}: write FIELD=VALUE, as in short=336")
-        if key in _TEXTS: out[key] = value; continue
+        if key in _TEXTS:
+            out[key] = value
+            continue
         try: out[key] = json.loads(value)
         except ValueError: out[key] = {'None': None, 'True': True, 'False': False}.get(value, value)
         if isinstance(out[key], list): out[key] = tuple(out[key])
@@ -913,7 +929,8 @@ def _opened(args, protocol):
     found = [benchmark(key, args.data, protocol.on(key).names, args.split, args.limit) for key in args.benchmark or ()]
     if not args.images: return found
     lines = [name for name in read_words(args.classes) if name != '__ignore__'] or ['']
-    own = folder_benchmark(args.images, args.labels, args.classes, is_background(lines[0].partition('=')[0]), zero='ignored' if args.ignore_zero else 'class')
+    own = folder_benchmark(args.images, args.labels, args.classes, is_background(lines[0].partition('=')[0]),
+                           zero='ignored' if args.ignore_zero else 'class')
     own = replace(own.subset(range(len(own))[:args.limit]), key=own.title)
     _check_labels(own)
     if not own.background and not args.ignore_zero: _tell_zero(own)
@@ -933,29 +950,37 @@ def _check_labels(own):
         if seen - {0, 255}: return
     if seen == {255}: raise TclError(f"the labels of '{own.key}' never count: all pixels are 255, which says 'ignored'")
     told = ', '.join(map(str, sorted(seen)))
-    if own.background: raise TclError(f"the labels of '{own.key}' have none of the names: all pixels are {told} (0 is background, 255 is ignored, names count from 1)")
-    if 255 in seen: raise TclError(f"the labels of '{own.key}' are {told} only, the first name and 'ignored': where 255 means a thing, write 1, and 'background' before its name")
+    if own.background:
+        raise TclError(f"the labels of '{own.key}' have none of the names: all pixels are {told} (0 is background, 255 is ignored, names count from 1)")
+    if 255 in seen:
+        raise TclError(f"the labels of '{own.key}' are {told} only, the first name and 'ignored': where 255 means a thing, write 1, and 'background' before its name")
 
 def _checked(args):
     "Look at everything that can be looked at before weights are loaded"
-    if not (args.benchmark or args.images or args.show): raise TclError('give --benchmark, one or more of ' + ', '.join(BENCHMARKS) + '; or --images, --labels and --classes')
+    if not (args.benchmark or args.images or args.show):
+        raise TclError('give --benchmark, one or more of ' + ', '.join(BENCHMARKS) + '; or --images, --labels and --classes')
     for option in ('archive', 'archive_file', 'context'):
-        if getattr(args, option) is not None and not any(s.startswith('reco') for s in args.system): raise TclError(f"--{option.replace('_', '-')} is for --system reco")
+        if getattr(args, option) is not None and not any(s.startswith('reco') for s in args.system):
+            raise TclError(f"--{option.replace('_', '-')} is for --system reco")
     if args.archive and not Path(args.archive).is_dir(): raise TclError(f"--archive {args.archive}: no such folder")
     for name in ('chunk', 'batch', 'limit'):
-        if getattr(args, name) is not None and getattr(args, name) < 1: raise TclError(f'--{name} {getattr(args, name)}: must be 1 or more')
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise TclError(f'--{name} {getattr(args, name)}: must be 1 or more')
     usual = {'small': 'small-tcl', 'photo': 'photo', 'photo-minilm': 'photo'}
     first = 'groupvit' if args.system == ['groupvit'] else usual.get(args.weights[0], 'tcl')
     protocol = _protocol(args, first)
-    _opened(args, protocol); check_folder(args.out)
+    _opened(args, protocol)
+    check_folder(args.out)
     return protocol
 
 # %% ../nbs/10_evaluation.ipynb #b37cbc32
-def _stem(*parts): return '-'.join(''.join(c if c.isalnum() or c in '_.' else '-' for c in str(p)).strip('-') for p in parts)
+def _stem(*parts):
+    return '-'.join(''.join(c if c.isalnum() or c in '_.' else '-' for c in str(p)).strip('-') for p in parts)
 
 def _draw(result, labeller, stem):
     "Write the three figures of a result"
-    for kind, draw in (('classes', lambda: draw_classes(result)), ('confusion', lambda: draw_confusion(result)), ('pictures', lambda: draw_pictures(result, labeller))):
+    for kind, draw in (('classes', lambda: draw_classes(result)), ('confusion', lambda: draw_confusion(result)),
+                       ('pictures', lambda: draw_pictures(result, labeller))):
         fig = draw()
         with writing(f'{stem}_{kind}.png') as aside: fig.savefig(aside, dpi=100)
         plt.close(fig)
@@ -963,25 +988,30 @@ def _draw(result, labeller, stem):
 def _options(args, name):
     "What a system is given beside the tower"
     if not name.startswith('reco'): return {}
-    given = dict(archive=args.archive and Path(args.archive), file=args.archive_file, context=args.context, progress=not ranks()[0])
+    given = dict(archive=args.archive and Path(args.archive), file=args.archive_file, context=args.context,
+                 progress=not ranks()[0])
     return {k: v for k, v in given.items() if v is not None}
 
 def _task(args, name, classes, clip, grounder, stated, settled, table):
     "One system on one benchmark"
     label = f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity' else name
-    return Evaluation(name, clip, classes, settled, grounder, label, torch.bfloat16 if args.bf16 else torch.float32, stated, args.chunk, table, options=_options(args, name))
+    return Evaluation(name, clip, classes, settled, grounder, label, torch.bfloat16 if args.bf16 else torch.float32,
+                      stated, args.chunk, table, options=_options(args, name))
 
 def _settled(args, name, clip, grounder, protocol, table):
     "The protocol with its threshold, found once and kept in the folder of results"
     n = args.limit or 300
-    task = _task(args, name, benchmark(protocol.validation, names=protocol.names, n=n), clip, grounder, protocol, protocol, table)
+    task = _task(args, name, benchmark(protocol.validation, names=protocol.names, n=n), clip, grounder, protocol,
+                 protocol, table)
     path = Path(args.out)/f"{_stem('threshold', protocol.name, task.name, task.weights['hash'][:6])}.json"
     try:
         if (kept := json.loads(path.read_text()))['about'] == task.about: return protocol.at(kept['threshold'])
     except (OSError, ValueError, KeyError, TypeError): pass # none yet, or cut
-    found = fitted(load_system(name, clip, grounder, protocol.blend, protocol.affinity, **task.options), clip, protocol, n, task.dtype, table)
+    found = fitted(load_system(name, clip, grounder, protocol.blend, protocol.affinity, **task.options), clip, protocol,
+                   n, task.dtype, table)
     if not ranks()[0]:
-        with writing(path) as aside: aside.write_text(json.dumps(dict(about=task.about, threshold=found.background)) + '\n')
+        with writing(path) as aside:
+            aside.write_text(json.dumps(dict(about=task.about, threshold=found.background)) + '\n')
     return found
 
 def _evaluate(args, name, classes, clip, grounder, stated, settled, table):

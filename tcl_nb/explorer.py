@@ -30,7 +30,9 @@ def bare_system(
 ): # Function ([B,3,H,W] normalised, [N,C]) → maps; a DenseSystem for TCL and MaskCLIP
     "A segmenter's system without PAMR, prepared to give CLIP's own masks too"
     if segmenter.own: return segmenter.own
-    if segmenter.grounder: return tcl_system(segmenter.clip, segmenter.grounder, blend=.5, affinity=segmenter.settings.affinity) # any blend above 0 makes it give both
+    if segmenter.grounder:
+        # any blend above 0 makes it give both
+        return tcl_system(segmenter.clip, segmenter.grounder, blend=.5, affinity=segmenter.settings.affinity)
     return maskclip_system(segmenter.clip)
 
 # %% ../nbs/13_explorer.ipynb #a8d0c22c
@@ -48,7 +50,8 @@ class Reading:
         self.dense = hasattr(self.system, 'embed')
         self.blends = self.dense and self.system.blend > 0 # whether there are masks of CLIP's own to blend in
 
-    def _read(self): return normalise(resize(self.image, self.size), self.segmenter.clip.mean, self.segmenter.clip.std) # [3,h,w]
+    def _read(self):
+        return normalise(resize(self.image, self.size), self.segmenter.clip.mean, self.segmenter.clip.std) # [3,h,w]
 
     @cached_property
     def inputs(self): # For each batch of windows ([b,3,h,w] normalised and padded, the padding)
@@ -79,7 +82,8 @@ def coarse(self:Reading,
     text = self.segmenter.table.rows(words).to(self.segmenter.device)
     with self._arithmetic():
         if self.dense and 'dense' not in self.kept: self.kept['dense'] = [self.system.embed(x) for x, _ in self.inputs]
-        out = [self.system.masks(*e, text) for e in self.kept['dense']] if self.dense else [(self._ask(x, text).float(), None) for x, _ in self.inputs]
+        out = [self.system.masks(*e, text) for e in self.kept['dense']] if self.dense else [(self._ask(x, text).float(),
+            None) for x, _ in self.inputs]
     self.last = words, out
     return out
 
@@ -661,14 +665,17 @@ def _save(self:Explorer, kinds):
 def arguments():
     "The options of `tcl_explore`"
     ap = Arguments(prog='tcl_explore', description='Serve the explorer as a page for the browser.')
-    ap.add_argument('--model', default='photo', help="'photo' (photographs, in the package; default), 'small' (drawings, in the package), "
+    ap.add_argument('--model', default='photo',
+                    help="'photo' (photographs, in the package; default), 'small' (drawings, in the package), "
                     "'tcl' (published, for photographs; fetched once), a file or folder with a grounder, or a hub id")
-    ap.add_argument('--system', nargs='+', metavar='NAME', help="systems to choose from: tcl, maskclip, sclip, clearclip, naclip or module:function, each as its authors use it "
+    ap.add_argument('--system', nargs='+', metavar='NAME',
+                    help="systems to choose from: tcl, maskclip, sclip, clearclip, naclip or module:function, each as its authors use it "
                     "(default: TCL, and those of chapter 11 asked in TCL's way)")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
     ap.add_argument('--out', default='masks', help='folder that masks are saved in (default: %(default)s)')
     ap.add_argument('--device', help='cuda, mps or cpu (default: the best there is)')
-    ap.add_argument('--ip', default='127.0.0.1', help='address to serve on (default: %(default)s, for this machine alone)')
+    ap.add_argument('--ip', default='127.0.0.1',
+                    help='address to serve on (default: %(default)s, for this machine alone)')
     ap.add_argument('--port', type=int, default=8866, help='port to serve on (default: %(default)s)')
     ap.add_argument('--no-browser', action='store_true', help='print the address, but open no browser')
     return ap
@@ -686,7 +693,8 @@ def write_page(
     systems=None, # Names, as for the command
 ) -> None:
     "A notebook with one cell that shows the explorer"
-    source = (_CHOICE if systems else _CELL).format(systems=systems, model=model, clip=clip, device=device, out=str(out))
+    source = (_CHOICE if systems else _CELL).format(systems=systems, model=model, clip=clip, device=device,
+                                                    out=str(out))
     cell = dict(cell_type='code', id='explorer', metadata={}, outputs=[], execution_count=None, source=source)
     kernel = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'))
     Path(path).write_text(json.dumps(dict(cells=[cell], metadata=kernel, nbformat=4, nbformat_minor=5)))
@@ -732,9 +740,14 @@ def serve(
 def tcl_explore(argv=None):
     "Serve the explorer: `tcl_explore [--model photo|small|tcl|FILE] [--port N] [--no-browser]`"
     args = arguments().parse_args(argv)
-    need('voila', 'ipykernel'); check_port(args.ip, args.port); check_folder(args.out)
-    with advice('--model FILE, --clip FILE'): chosen(args.system or ['tcl'], args.model, args.clip, args.device) # weights are fetched, or found wanting, before a page opens
-    model, clip = (str(Path(w).absolute()) if w and w not in ('photo', 'photo-minilm', 'small', 'tcl') and Path(w).exists() else w for w in (args.model, args.clip)) # the page runs in another folder
+    need('voila', 'ipykernel')
+    check_port(args.ip, args.port)
+    check_folder(args.out)
+    with advice('--model FILE, --clip FILE'):
+        # weights are fetched, or found wanting, before a page opens
+        chosen(args.system or ['tcl'], args.model, args.clip, args.device)
+    model, clip = (str(Path(w).absolute()) if w and w not in ('photo', 'photo-minilm', 'small', 'tcl')
+                   and Path(w).exists() else w for w in (args.model, args.clip)) # the page runs in another folder
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder)/'explorer.ipynb'
         write_page(page, model, clip, args.device, Path(args.out).absolute(), args.system)

@@ -63,10 +63,13 @@ class Scheme:
     A:tuple # m rows: products → outputs
 
 #: The outputs of a 3×3 kernel on doubled pixels, two by two for each pixel
-DOUBLED = Scheme(1, B=((1, -1, 0), (0, 1, 0), (0, -1, 1)), G=((1, 0, 0), (1, 1, 1), (0, 0, 1)), A=((1, 1, 0), (0, 1, 1)))
+DOUBLED = Scheme(1, B=((1, -1, 0), (0, 1, 0), (0, -1, 1)), G=((1, 0, 0), (1, 1, 1), (0, 0, 1)),
+                 A=((1, 1, 0), (0, 1, 1)))
 #: The outputs of a 3×3 kernel, four by four; the points are 0, 1, -1, 2, -2 and infinity
-WINOGRAD = Scheme(4, B=((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
-                  G=((1/4, 0, 0), (-1/6, -1/6, -1/6), (-1/6, 1/6, -1/6), (1/24, 1/12, 1/6), (1/24, -1/12, 1/6), (0, 0, 1)),
+WINOGRAD = Scheme(4, B=((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0),
+                        (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
+                  G=((1/4, 0, 0), (-1/6, -1/6, -1/6), (-1/6, 1/6, -1/6), (1/24, 1/12, 1/6), (1/24, -1/12, 1/6),
+                     (0, 0, 1)),
                   A=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)))
 
 # %% ../nbs/03_grounder.ipynb #857f0e34
@@ -89,7 +92,8 @@ def conv_tiles(
     A, B, step, (batch, D, h, w) = x.new_tensor(scheme.A), x.new_tensor(scheme.B), scheme.step, x.shape
     (m, n), down, across = A.shape, -(-h//step), -(-w//step)
     below, right = (step*(k-1) + n-1 - side for k, side in ((down, h), (across, w)))
-    tiles = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, right, 1, below)).unfold(1, n, step).unfold(2, n, step) # [B,down,across,D,n,n]
+    # [B,down,across,D,n,n]
+    tiles = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, right, 1, below)).unfold(1, n, step).unfold(2, n, step)
     out = []
     for strip in tiles.split(max(1, rows//(n*n*batch*across)), 1):
         inputs = torch.kron(B, B) @ strip.permute(4, 5, 0, 1, 2, 3).reshape(n*n, -1)
@@ -287,9 +291,11 @@ def _line(error): return textwrap.shorten(str(error) or type(error).__name__, 20
 
 def _own_tower(path, model):
     "The frozen CLIP that lies in a training checkpoint"
-    state = {published_name(k): v.float() for k, v in model.items() if k.startswith('clip_') and not k.endswith('attn_mask')}
+    state = {published_name(k): v.float() for k, v in model.items() if k.startswith('clip_')
+             and not k.endswith('attn_mask')}
     try:
-        with torch.random.fork_rng(devices=[]), Unfilled(): clip = build_small_clip(_clip_config({k: v.shape for k, v in state.items()}))
+        with torch.random.fork_rng(devices=[]), Unfilled():
+            clip = build_small_clip(_clip_config({k: v.shape for k, v in state.items()}))
         clip.load_state_dict({'logit_scale': clip.logit_scale.data, **state})
     except (KeyError, ValueError, TypeError, RuntimeError, ZeroDivisionError, AssertionError) as e:
         raise TclError(f"the towers in '{path}' are not whole: {_line(e)}") from e
@@ -310,10 +316,14 @@ def _ask(url, part, patience):
     with urllib.request.urlopen(request, timeout=patience) as answer:
         if answer.status != 206: have = 0 # it begins again
         lacking = answer.length or 0
-        if lacking > shutil.disk_usage(part.parent).free: raise OSError(errno.ENOSPC, f'No space left, {lacking/1e6:.0f} MB are needed')
+        if lacking > shutil.disk_usage(part.parent).free:
+            raise OSError(errno.ENOSPC, f'No space left, {lacking/1e6:.0f} MB are needed')
         print(f'fetching {url} ({(have+lacking)/1e6:.0f} MB{f", {have/1e6:.0f} are here" if have else ""}) into {part.parent}', file=sys.stderr)
-        with part.open('ab' if have else 'wb') as f, tqdm(total=have+lacking or None, initial=have, unit='B', unit_scale=True) as bar:
-            while block := answer.read(1 << 18): f.write(block); bar.update(len(block))
+        bar = tqdm(total=have+lacking or None, initial=have, unit='B', unit_scale=True)
+        with part.open('ab' if have else 'wb') as f, bar:
+            while block := answer.read(1 << 18):
+                f.write(block)
+                bar.update(len(block))
     return have + lacking if lacking else None
 
 # %% ../nbs/03_grounder.ipynb #7c5161ee
@@ -402,9 +412,11 @@ def _from_hub(name, force_download=False, **hub):
     try:
         cached = huggingface_hub.try_to_load_from_cache(name, _WEIGHTS, hub.get('cache_dir'), hub.get('revision'))
         if isinstance(cached, str) and not force_download: return Path(cached)
-        if not huggingface_hub.file_exists(name, _WEIGHTS, **where): raise FileNotFoundError('no such file there, or not for everybody') # fails at once without a network
+        if not huggingface_hub.file_exists(name, _WEIGHTS, **where):
+            raise FileNotFoundError('no such file there, or not for everybody') # fails at once without a network
         return Path(huggingface_hub.hf_hub_download(name, _WEIGHTS, force_download=force_download, **hub))
-    except Exception as e: raise TclError(f"there is no file or folder '{name}', and the Hugging Face hub gave no {_WEIGHTS} of '{name}': {_line(e)}") from e
+    except Exception as e:
+        raise TclError(f"there is no file or folder '{name}', and the Hugging Face hub gave no {_WEIGHTS} of '{name}': {_line(e)}") from e
 
 # %% ../nbs/03_grounder.ipynb #f60283ac
 def _open(path):
@@ -448,7 +460,8 @@ def load_grounder(
     path = _find(name, **hub)
     weights, known = _open(path)
     try:
-        with torch.random.fork_rng(devices=[]), Unfilled(): grounder = Grounder(clip, known['decoder'], attention=known.get('attention', 'identity'))
+        with torch.random.fork_rng(devices=[]), Unfilled():
+            grounder = Grounder(clip, known['decoder'], attention=known.get('attention', 'identity'))
     except TclError as e: raise TclError(f"'{path}' asks for an attention that is not at hand: {e}") from e
     reason = _other_tower(known, clip) or _misfit(weights, grounder.state_dict())
     if reason: raise TclError(f"'{path}' is not a grounder for {clip.name or 'this tower'}: {reason}")
@@ -459,17 +472,21 @@ def load_grounder(
 def _large(decoder):
     "The weights of a grounder for TCL's own tower, as shapes"
     config = open_clip.get_model_config(_TOWER[0])
-    with torch.random.fork_rng(devices=[]), Unfilled(): return Grounder(FrozenCLIP(build_small_clip({**config, 'text_cfg': {}})), decoder).state_dict()
+    with torch.random.fork_rng(devices=[]), Unfilled():
+        return Grounder(FrozenCLIP(build_small_clip({**config, 'text_cfg': {}})), decoder).state_dict()
 
 # %% ../nbs/03_grounder.ipynb #f10b3f13
 def _named_tower(name, pretrained=None, **hub):
     "(name, weights) for load_clip of the tower that a grounder was trained with; or the checkpoint that holds it, and None"
     if name in EMBEDDED: return name, pretrained
     if name == 'tcl': return _TOWER[0], pretrained or _TOWER[1]
-    path = _find(name, **hub); weights, known = _open(path)
+    path = _find(name, **hub)
+    weights, known = _open(path)
     clip, pretrained = known.get('clip'), pretrained or known.get('pretrained')
-    if clip == _TOWER[0] and (reason := _misfit(weights, _large(known['decoder']))): raise TclError(f"'{path}' is not a grounder for {clip}: {reason}")
-    if not clip: raise TclError(f"'{path}' doesn't say which tower it was trained with, as files of tcl_train and save_grounder do; in Python, load_grounder(FILE, tower) takes both")
+    if clip == _TOWER[0] and (reason := _misfit(weights, _large(known['decoder']))):
+        raise TclError(f"'{path}' is not a grounder for {clip}: {reason}")
+    if not clip:
+        raise TclError(f"'{path}' doesn't say which tower it was trained with, as files of tcl_train and save_grounder do; in Python, load_grounder(FILE, tower) takes both")
     return (_TOWER[0] if pretrained and Path(clip).suffix in _PICKLES else clip), pretrained
 
 # %% ../nbs/03_grounder.ipynb #ad022fcb

@@ -25,7 +25,8 @@ from safetensors.torch import save_file
 from timm.data import create_transform
 from torch.utils.data import DataLoader, IterableDataset as TorchIterable, get_worker_info
 from tqdm.auto import tqdm
-from .core import (ENDINGS, HEIF, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, advice, check_folder, command, fingerprint, picture_formats,
+from .core import (ENDINGS, HEIF, IMAGENET_MEAN, IMAGENET_STD, Arguments, TclError, advice, check_folder, command,
+                         fingerprint, picture_formats,
     to_mode, walk, writing)
 from .smallworld import SmallWorld
 from .clip import load_clip, read_safetensors
@@ -67,7 +68,8 @@ def write_shards(
 # %% ../nbs/08_pairs.ipynb #38543f81
 _PICTURES = tuple(ending[1:] for ending in (*ENDINGS, *HEIF))
 _CAPTIONS = 'caption', 'captions', 'text', 'txt', 'title', 'sentences', 'sentence', 'raw', 'comment', 'description', 'alt_text' # What captions are called
-_NOTHING = ('nan', '-nan', 'null', '(null)', '<null>', 'none', '<none>', 'nil', 'undefined', 'n/a', 'na', '<na>', '#n/a', '#n/a n/a', '#na', 'nat',
+_NOTHING = ('nan', '-nan', 'null', '(null)', '<null>', 'none', '<none>', 'nil', 'undefined', 'n/a', 'na', '<na>',
+            '#n/a', '#n/a n/a', '#na', 'nat',
             '1.#ind', '-1.#ind', '1.#qnan', '-1.#qnan', '\\n') # What programs write where there is nothing
 
 def _with_commas(text):
@@ -99,11 +101,13 @@ def _named_captions(info):
     return []
 
 # %% ../nbs/08_pairs.ipynb #da483be5
-def _hidden(name): return any(part == '__MACOSX' or part.startswith('.') and part not in ('.', '..') for part in name.split('/'))
+def _hidden(name):
+    return any(part == '__MACOSX' or part.startswith('.') and part not in ('.', '..') for part in name.split('/'))
 
 def _text(data):
     "Bytes as text: UTF-8 or what their first bytes say, else Western European"
-    for mark, encoding in ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16')):
+    for mark, encoding in ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF16_LE, 'utf-16'),
+                           (codecs.BOM_UTF16_BE, 'utf-16')):
         if data.startswith(mark): return data.decode(encoding, 'replace')
     try: return data.decode()
     except UnicodeDecodeError: return data.decode('cp1252', 'replace')
@@ -123,7 +127,8 @@ def _members(tar):
         folder, slash, file = m.name.rpartition('/')
         stem, dot, ending = file.rpartition('.')
         if m.isfile() and stem and not _hidden(m.name) and ending.lower() in (*_PICTURES, 'txt', 'json'):
-            yield unicodedata.normalize('NFC', folder + slash + stem), ending.lower(), tar.extractfile(m).read # a Mac writes é as two letters
+            # a Mac writes é as two letters
+            yield unicodedata.normalize('NFC', folder + slash + stem), ending.lower(), tar.extractfile(m).read
 
 # %% ../nbs/08_pairs.ipynb #69eadc4c
 def _related(a, b): return a == b or a.startswith(f'{b}.') or b.startswith(f'{a}.')
@@ -165,9 +170,12 @@ def _halves(rows, most=2**17):
         elif half is not None and len(waiting) < most: waiting[row['key']] = half
         yield row
 
-_STARTS = {b'\x1f\x8b': 'compressed by gzip: unpack it (gunzip)', b'BZh': 'compressed by bzip2: unpack it (bunzip2)', b'\xfd7zXZ': 'compressed by xz: unpack it (unxz)',
-           b'\x28\xb5\x2f\xfd': 'compressed by zstd: unpack it (unzstd)', b'PK\3\4': 'a zip archive (an Excel table is one, too)', b'PAR1': 'a parquet file: give parquet:FILE',
-           b'<!DOCTYPE': 'a web page, not the file itself', b'<html': 'a web page, not the file itself', b'version https://git-lfs': 'only a pointer to the file: git lfs pull fetches it'}
+_STARTS = {b'\x1f\x8b': 'compressed by gzip: unpack it (gunzip)', b'BZh': 'compressed by bzip2: unpack it (bunzip2)',
+           b'\xfd7zXZ': 'compressed by xz: unpack it (unxz)',
+           b'\x28\xb5\x2f\xfd': 'compressed by zstd: unpack it (unzstd)',
+           b'PK\3\4': 'a zip archive (an Excel table is one, too)', b'PAR1': 'a parquet file: give parquet:FILE',
+           b'<!DOCTYPE': 'a web page, not the file itself', b'<html': 'a web page, not the file itself',
+           b'version https://git-lfs': 'only a pointer to the file: git lfs pull fetches it'}
 
 def _what_it_is(start):
     "What a file is that begins with these bytes, if it is one of those that are often taken for another"
@@ -211,7 +219,8 @@ def _encoding(start):
 def _text_lines(path):
     "Lines of a file as text; what is no UTF-8 is read as Western European"
     with open(path, 'rb') as f: encoding = _encoding(f.read(2**12))
-    with open(path, encoding=encoding, errors='surrogateescape' if encoding == 'utf-8-sig' else 'replace', newline='') as f:
+    with open(path, encoding=encoding, errors='surrogateescape' if encoding == 'utf-8-sig' else 'replace',
+              newline='') as f:
         for line in f:
             if encoding == 'utf-8-sig' and any('\udc80' <= c <= '\udcff' for c in line):
                 warnings.warn(f"'{path}' is not in UTF-8, and is read as Western European; if its captions look wrong, save it in UTF-8")
@@ -221,11 +230,14 @@ def _text_lines(path):
 # %% ../nbs/08_pairs.ipynb #7050c592
 def _split(text, delimiter):
     "Fields of a row, or None where a quote is left open"
-    def read(**how): return list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, **how))
+    def read(**how):
+        return list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, **how))
     try: rows = read(strict=True)
     except csv.Error as e:
         if 'unexpected end of data' in str(e): return None
-        try: rows = read(strict=True, escapechar='\\', doublequote=False) if '\\"' in text else read() # as databases write a quote
+        try:
+            # as databases write a quote
+            rows = read(strict=True, escapechar='\\', doublequote=False) if '\\"' in text else read()
         except csv.Error: rows = read()
     return rows[0] if len(rows) == 1 else []
 
@@ -233,7 +245,8 @@ class _Table:
     "A csv file's header and rows"
     def __init__(self, lines, image=None, caption=None):
         self.lines, self.ahead = iter(lines), deque()
-        head = next((line for line in self.lines if line.strip() and not line.lower().startswith(('sep=', '"sep='))), '') # Excel's own line
+        head = next((line for line in self.lines if line.strip() and not line.lower().startswith(('sep=', '"sep='))),
+                    '') # Excel's own line
         self.delimiter = max('\t,;|', key=lambda d: self._score(head, d))
         self.names = [name.strip() for name in _split(head, self.delimiter) or head.strip().split(self.delimiter)]
         self.at = self.names.index(image) if image in self.names else 0
@@ -294,7 +307,8 @@ def _coco_captions(whole):
     try: captions = {image['id']: [] for image in images}
     except (TypeError, KeyError): return None
     for one in told if isinstance(told, list) else ():
-        if isinstance(one, dict) and one.get('image_id') in captions: captions[one['image_id']] += _sentences(one.get('caption'))
+        if isinstance(one, dict) and one.get('image_id') in captions:
+            captions[one['image_id']] += _sentences(one.get('caption'))
     return [{**image, 'captions': captions[image['id']]} for image in images] if any(captions.values()) else None
 
 def _json_rows(path):
@@ -302,7 +316,9 @@ def _json_rows(path):
     if str(path).endswith('.json') or next(_text_lines(path), '').lstrip().startswith('['):
         try: whole = json.loads(_text(Path(path).read_bytes()))
         except ValueError: whole = None # lines, in spite of the name
-        if isinstance(whole, dict): whole = _coco_captions(whole) or next((v for v in whole.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [whole])
+        if isinstance(whole, dict):
+            lists = (v for v in whole.values() if isinstance(v, list) and v and isinstance(v[0], dict))
+            whole = _coco_captions(whole) or next(lists, [whole])
         if whole is not None:
             yield from (row if isinstance(row, dict) else 'unreadable row' for row in whole)
             return
@@ -402,8 +418,10 @@ def identity(self:Source) -> str: # 16 hexadecimal digits
 # %% ../nbs/08_pairs.ipynb #a9cddde3
 def _files(where, kind, ending, hint=''):
     "Files of a folder, a glob pattern or a path, sorted; `TclError` when there is none"
-    where = os.path.expanduser(where); path = Path(where)
-    found = sorted(glob.glob(os.path.join(glob.escape(where), f'*{ending}') if path.is_dir() else where, recursive=True))
+    where = os.path.expanduser(where)
+    path = Path(where)
+    found = sorted(glob.glob(os.path.join(glob.escape(where), f'*{ending}') if path.is_dir() else where,
+                             recursive=True))
     if found: return found
     if path.is_dir(): raise TclError(f"the folder '{where}' has no {ending} file{hint}")
     raise TclError(f"no file or folder is named '{where}'; {kind}: wants a folder of {ending} files, one such file, or a pattern like '{kind}:/data/*{ending}'")
@@ -431,7 +449,8 @@ def _table_head(path):
         if known: return list(dict.fromkeys(name for row in known for name in row))
         names = [] if str(path).endswith(_JSON) else _Table(_text_lines(path)).names
     except OSError as e: raise TclError(f"cannot read the table '{path}': {e.strerror or e}") from e
-    if rows: raise TclError(f"no row of the table '{path}' can be read; the first: {rows[0]}" + " (a row of json is {'image': …, 'caption': …})"*str(path).endswith(_JSON))
+    if rows:
+        raise TclError(f"no row of the table '{path}' can be read; the first: {rows[0]}" + " (a row of json is {'image': …, 'caption': …})"*str(path).endswith(_JSON))
     raise TclError(f"the table '{path}' has no row" + f" below its header, {', '.join(map(repr, names))}"*(names not in ([], [''])))
 
 # %% ../nbs/08_pairs.ipynb #24bc8c94
@@ -482,7 +501,8 @@ def _read_maps(shard, folder, contents):
 def _maps(where, image, caption):
     folder = Path(os.path.expanduser(where))
     for name in ('rows.json', 'maps.npy'):
-        if not (folder/name).is_file(): raise TclError(f"'{where}' holds no maps: {name} is missing; tcl_align keeps them in its maps=FOLDER, under train")
+        if not (folder/name).is_file():
+            raise TclError(f"'{where}' holds no maps: {name} is missing; tcl_align keeps them in its maps=FOLDER, under train")
     number = len(json.loads((folder/'rows.json').read_text()))
     shards = [(i, min(i + _MAPS_PER_RANGE, number)) for i in range(0, number, _MAPS_PER_RANGE)]
     contents = fingerprint(folder/'rows.json') + str(_size(folder/'maps.npy'))
@@ -545,11 +565,13 @@ class _Stream:
 
     def _epoch(self):
         p, shuffled = self.place, self.block > 1
-        data = self.source.rows(deal(len(self.source.shards), self.part, self.parts, p['epoch'], self.seed if shuffled else None))
+        data = self.source.rows(deal(len(self.source.shards), self.part, self.parts, p['epoch'], self.seed
+                                     if shuffled else None))
         if p['at']: data.load_state_dict(p['at'])
         rows = data.iter(1)
         while block := list(islice(rows, self.block)):
-            order = np.random.default_rng([*self.seed, self.part, p['epoch'], p['block'], 2]).permutation(len(block)) if shuffled else np.arange(len(block))
+            order = np.random.default_rng([*self.seed, self.part, p['epoch'], p['block'],
+                                           2]).permutation(len(block)) if shuffled else np.arange(len(block))
             for k in order[p['given']:]:
                 p['given'] += 1
                 row, block[k] = block[k], None # nothing is kept longer than needed
@@ -564,7 +586,8 @@ def _plural(cause, n):
 def _counts(skipped, examples=None):
     "Causes in words, the most frequent first; the first example of each, if it is known"
     known = {cause: f' ({example})' for cause, example in (examples or {}).items()}
-    return ', '.join(f'{n} {_plural(cause, n)}{known.get(cause, "")}' for cause, n in sorted(skipped.items(), key=lambda x: -x[1]))
+    return ', '.join(f'{n} {_plural(cause, n)}{known.get(cause, "")}'
+                     for cause, n in sorted(skipped.items(), key=lambda x: -x[1]))
 
 def _example(row, e): return f"'{row['key']}'" + f': {textwrap.shorten(e.why, 100)}'*bool(e.why)
 

@@ -27,7 +27,8 @@ from pycocotools import mask as coco
 from scipy import ndimage
 from tqdm.auto import tqdm
 from . import __version__
-from .core import (HEIF, Arguments, TclError, advice, check_folder, command, cut_padding, fingerprint, fit_size, left_out, named_function, normalise, overlay,
+from .core import (HEIF, Arguments, TclError, advice, check_folder, command, cut_padding, fingerprint, fit_size,
+                         left_out, named_function, normalise, overlay,
     pad_to_patch, palette, picture_endings, picture_files, resize, strips, to_tensor, weights_hash, writing)
 from .clip import FrozenCLIP, TextTable, WordTokenizer, to_map
 from .towers import Stem
@@ -174,25 +175,34 @@ class Settings:
     iterations:int=10 # Of PAMR
     dilations:tuple=(1, 2, 4, 8, 12, 24) # Of PAMR, in pixels of the mask
     background:object='auto' # Score under which a pixel is background, words that name it, None for no background; 'auto': 0.4 with PAMR, 0.5 without
-    independent:bool=False # Whether each class has a mask of its own, where it exceeds the background, in place of competing with the others
-    segments:object=None # Regions whose pixels share their scores: 'slic', 'felzenszwalb', 'module:function', or a function, see REGIONS
-    affinity:float=0. # Power by which TCL's dense embedding is shared among patches that are alike, see by_affinity; 0: it isn't
+    # Whether each class has a mask of its own, where it exceeds the background, in place of competing with the others
+    independent:bool=False
+    # Regions whose pixels share their scores: 'slic', 'felzenszwalb', 'module:function', or a function, see REGIONS
+    segments:object=None
+    # Power by which TCL's dense embedding is shared among patches that are alike, see by_affinity; 0: it isn't
+    affinity:float=0.
 
     def __post_init__(self):
-        for k in ('short', 'long', 'stride', 'batch', 'iterations'): self._check(k, lambda v: type(v) is int and v > 0, 'a whole number above 0')
+        for k in ('short', 'long', 'stride', 'batch', 'iterations'):
+            self._check(k, lambda v: type(v) is int and v > 0, 'a whole number above 0')
         self._check('crop', lambda v: type(v) is int and v >= 0, 'a whole number, 0 for the whole picture at once')
         self._check('pamr', lambda v: isinstance(v, bool), 'true or false')
         self._check('blend', lambda v: type(v) in (int, float) and 0 <= v <= 1, 'a number in 0..1')
-        self._check('dilations', lambda v: isinstance(v, (tuple, list)) and len(v) > 0 and all(type(d) is int and d > 0 for d in v), 'whole numbers above 0')
-        if self.crop and self.stride > self.crop: raise TclError(f'stride {self.stride} is larger than the window, {self.crop}: pixels between windows would be left out')
+        self._check('dilations', lambda v: isinstance(v, (tuple, list)) and len(v) > 0
+                    and all(type(d) is int and d > 0 for d in v), 'whole numbers above 0')
+        if self.crop and self.stride > self.crop:
+            raise TclError(f'stride {self.stride} is larger than the window, {self.crop}: pixels between windows would be left out')
         if self.long < self.short: raise TclError(f'long {self.long} is smaller than short, {self.short}')
-        self._check('background', lambda v: 0 <= v <= 1 if type(v) in (int, float) else v is None or v == 'auto' or isinstance(v, (tuple, list)) and len(v),
+        self._check('background', lambda v: 0 <= v <= 1 if type(v) in (int, float) else v is None or v == 'auto'
+                    or isinstance(v, (tuple, list)) and len(v),
             'a number in 0..1, a list of words, or None')
-        self._check('segments', lambda v: v is None or callable(v) or isinstance(v, str) and (v in ('slic', 'felzenszwalb') or ':' in v),
+        self._check('segments', lambda v: v is None or callable(v) or isinstance(v, str)
+                    and (v in ('slic', 'felzenszwalb') or ':' in v),
             "'slic', 'felzenszwalb', or module:function")
         self._check('affinity', lambda v: type(v) in (int, float) and 0 <= v < 100, 'a number from 0 to below 100')
         self._check('independent', lambda v: isinstance(v, bool), 'true or false')
-        if self.independent and self.background is None: raise TclError('independent masks need a background: a number in 0..1 that a score must exceed, or words')
+        if self.independent and self.background is None:
+            raise TclError('independent masks need a background: a number in 0..1 that a score must exceed, or words')
 
     def _check(self, name, right, wanted):
         value = getattr(self, name)
@@ -333,7 +343,8 @@ def save_npz(self:Segmentation,
     path, # File to write, .npz
 ) -> None:
     "Write labels at the photo's size, scores as they are (16 bits), names and settings; independent masks too, [N,H,W] bool"
-    arrays = dict(labels=self._labels.cpu().numpy(), scores=self.scores.half().cpu().numpy(), names=np.array(self.names), settings=json.dumps(self.settings))
+    arrays = dict(labels=self._labels.cpu().numpy(), scores=self.scores.half().cpu().numpy(),
+                  names=np.array(self.names), settings=json.dumps(self.settings))
     if self.independent: arrays['masks'] = np.stack([self.mask(name).cpu().numpy() for name in self.names])
     with writing(path) as aside: np.savez_compressed(aside, **arrays)
 
@@ -349,14 +360,16 @@ def connected_parts(
 def _annotation(mask, category, number, image):
     "COCO's annotation of a mask [H,W] bool"
     rle = coco.encode(np.asfortranarray(mask, np.uint8))
-    return dict(id=number, image_id=image, category_id=category, iscrowd=0, area=int(coco.area(rle)), bbox=coco.toBbox(rle).tolist(),
+    return dict(id=number, image_id=image, category_id=category, iscrowd=0, area=int(coco.area(rle)),
+                bbox=coco.toBbox(rle).tolist(),
                 segmentation=dict(size=list(mask.shape), counts=rle['counts'].decode()))
 
 @patch
 def _marks(self:Segmentation, parts):
     "[(class, number of its part, mask [H,W] bool)] of all that is there"
     whole = [(i, self.mask(name).cpu().numpy()) for i, name in enumerate(self.names, 1)]
-    return [(i, k, part) for i, mask in whole if mask.any() for k, part in enumerate(connected_parts(mask) if parts else [mask])]
+    return [(i, k, part) for i, mask in whole if mask.any()
+            for k, part in enumerate(connected_parts(mask) if parts else [mask])]
 
 @patch
 def save_coco(self:Segmentation,
@@ -412,7 +425,8 @@ def save(self:Segmentation,
     paths = []
     for kind in kinds:
         made = files_of(stem, kind, self.names)
-        for path, name in zip(made, self.names if kind == 'masks' else ['']): KINDS[kind][1](self, path, *[name]*(kind == 'masks'))
+        for path, name in zip(made, self.names if kind == 'masks' else ['']):
+            KINDS[kind][1](self, path, *[name]*(kind == 'masks'))
         paths += made
     return paths
 
@@ -448,14 +462,16 @@ def _named_words(classes):
     "Classes in any form → [(name, tuple of words)]"
     if isinstance(classes, dict):
         listed = [(name, words if isinstance(words, (list, tuple)) else [words]) for name, words in classes.items()]
-        return [(name, tuple(w.strip() if isinstance(w, str) else w for word in words for w in (re.split('[,;\n]', word.translate(_WIDE)) if isinstance(word, str) else [word])))
+        return [(name, tuple(w.strip() if isinstance(w, str) else w for word in words
+                             for w in (re.split('[,;\n]', word.translate(_WIDE)) if isinstance(word, str) else [word])))
                 for name, words in listed]
     out = []
     for text in classes:
         if not isinstance(text, str): raise TclError(f'{text!r} is not a word')
         for one in split_words(text) or [text]:
             name, several, words = one.partition('=')
-            out.append((name.strip() or name, tuple(w.strip() for w in words.split(',')) if several else (name.strip(),)))
+            out.append((name.strip() or name, tuple(w.strip() for w in words.split(','))
+                        if several else (name.strip(),)))
     return out
 
 # %% ../nbs/07_segmentation.ipynb #682fa40c
@@ -468,20 +484,23 @@ def _check_class(name, words):
     if not words or not all(w.strip() for w in (name, *words)): raise TclError(f"class '{name}' has an empty word")
     broken = [w for w in (name, *words) if any('\ud800' <= c <= '\udfff' for c in w)]
     if broken: raise TclError(f'{ascii(broken[0])} is no valid text: give words in UTF-8')
-    if re.search('[,;\n]', name.translate(_WIDE)): raise TclError(f"class '{name}': a comma parts words; a class of several words is written NAME=WORD,WORD (in Python {{'NAME': ['WORD', 'WORD']}})")
+    if re.search('[,;\n]', name.translate(_WIDE)):
+        raise TclError(f"class '{name}': a comma parts words; a class of several words is written NAME=WORD,WORD (in Python {{'NAME': ['WORD', 'WORD']}})")
 
 def read_classes(
     classes, # Words as a text ('cat, person=man,woman'), a list of such texts, or {name: [words]}
 ) -> dict: # Name → tuple of words
     "Classes as names and their words; raises `TclError` for empty and repeated ones"
     if isinstance(classes, str): classes = [classes]
-    if not isinstance(classes, (dict, list, tuple)): raise TclError(f'words must be a list of strings or {{name: [words]}}, not {classes!r}')
+    if not isinstance(classes, (dict, list, tuple)):
+        raise TclError(f'words must be a list of strings or {{name: [words]}}, not {classes!r}')
     if not classes: raise TclError('no words: give at least one, such as cat')
     given, names, owners = _named_words(classes), {}, {}
     for name, words in given:
         _check_class(name, words)
         other = names.setdefault(_spelled(name), name)
-        if name in owners.values() or other != name: raise TclError(f"'{name}' is given twice" + f" ('{other}' is the same to CLIP)"*(name != other))
+        if name in owners.values() or other != name:
+            raise TclError(f"'{name}' is given twice" + f" ('{other}' is the same to CLIP)"*(name != other))
         for word in words:
             other = owners.setdefault(_spelled(word), name)
             if other != name: raise TclError(f"the word '{word}' stands for two classes, '{other}' and '{name}'")
@@ -550,7 +569,8 @@ def region_means(
 # %% ../nbs/07_segmentation.ipynb #1fc2e65a
 def _scikit_image():
     try: return importlib.import_module('skimage.segmentation')
-    except ImportError as e: raise TclError("segments need the package scikit-image: pip install 'tcl_nb[segments]'") from e
+    except ImportError as e:
+        raise TclError("segments need the package scikit-image: pip install 'tcl_nb[segments]'") from e
 
 def slic(
     picture:torch.Tensor, # [3,h,w] uint8
@@ -580,7 +600,8 @@ def regions_of(
     "A picture's regions; raises `TclError` for a function that gives something else"
     make = segments if callable(segments) else REGIONS.get(segments) or named_function(segments)
     found = torch.as_tensor(make(picture))
-    if found.shape != picture.shape[1:] or found.is_floating_point(): raise TclError(f'segments={segments}: for a picture of {picture.shape[1]}×{picture.shape[2]} it gives '
+    if found.shape != picture.shape[1:] or found.is_floating_point():
+        raise TclError(f'segments={segments}: for a picture of {picture.shape[1]}×{picture.shape[2]} it gives '
         f'{found.dtype} of {list(found.shape)}, where the number of a region is wanted for every pixel')
     return found.long()
 
@@ -592,7 +613,8 @@ def system(self:Segmenter,
     "The segmenter's system with refinement, blend, padding and windows"
     s = settings or self.settings
     refine = refiner(s, self.clip.patch) if s.pamr else None
-    if hasattr(self.own, 'window'): inner = lambda image, text: self.own.window(image, text, s) # it scores when windows are joined
+    if hasattr(self.own, 'window'):
+        inner = lambda image, text: self.own.window(image, text, s) # it scores when windows are joined
     elif self.own: inner = lambda image, text: refine(image, self.own(image, text)) if refine else self.own(image, text)
     elif self.grounder: inner = tcl_system(self.clip, self.grounder, s.blend, refine, affinity=s.affinity)
     else: inner = maskclip_system(self.clip, refine=refine)
@@ -644,11 +666,13 @@ def segment(self:Segmenter,
     classes, settings = read_classes(classes), self.changed(**changes)
     image, background = to_tensor(picture) if image is None else image, settings.threshold
     groups = [*classes.values()]
-    if isinstance(background, (tuple, list)): groups.append(read_classes({'words of the background': background})['words of the background'])
+    if isinstance(background, (tuple, list)):
+        groups.append(read_classes({'words of the background': background})['words of the background'])
     scores = self.class_scores(image, groups, settings)
     if len(groups) > len(classes): background = scores[-1]
     note = {**self.note(classes, settings), 'picture': picture_fingerprint(picture)}
-    return Segmentation(image, tuple(classes), scores[:len(classes)], background, note, _file_name(picture), settings.independent)
+    return Segmentation(image, tuple(classes), scores[:len(classes)], background, note, _file_name(picture),
+                        settings.independent)
 
 @patch
 def changed(self:Segmenter,
@@ -667,16 +691,21 @@ def note(self:Segmenter,
     settings:Settings,
 ) -> dict: # Plain values, as json gives them back
     "What a result was made with, but for the picture: names to read, and fingerprints of what they stood for"
-    if 'weights' not in self.inputs: self.inputs['weights'] = fingerprint(self.clip.fingerprint, weights_hash(getattr(self.clip, 'visual', self.clip), self.grounder))
+    if 'weights' not in self.inputs:
+        self.inputs['weights'] = fingerprint(self.clip.fingerprint,
+                                             weights_hash(getattr(self.clip, 'visual', self.clip), self.grounder))
     if self.own and 'system' not in self.inputs: self.inputs['system'] = fingerprint(self.own)
     how, make = asdict(settings), settings.segments
     if make and make not in REGIONS: # somebody's function: by its code
-        how['segments'] = [getattr(make, '__qualname__', make), fingerprint(make if callable(make) else named_function(make))]
-    made = dict(tcl_nb=__version__, model=self.name, clip=self.clip.name, pretrained=self.clip.pretrained, dtype=str(self.dtype), classes=classes, **how, **self.inputs)
+        how['segments'] = [getattr(make, '__qualname__', make),
+                           fingerprint(make if callable(make) else named_function(make))]
+    made = dict(tcl_nb=__version__, model=self.name, clip=self.clip.name, pretrained=self.clip.pretrained,
+                dtype=str(self.dtype), classes=classes, **how, **self.inputs)
     return json.loads(json.dumps(made, default=str))
 
 # %% ../nbs/07_segmentation.ipynb #391b3778
-def _others(name): return named_function(f'tcl_nb.baselines:{name}') # a later chapter's module: named here, and not imported above
+def _others(name):
+    return named_function(f'tcl_nb.baselines:{name}') # a later chapter's module: named here, and not imported above
 
 @patch(cls_method=True)
 def from_pretrained(cls:Segmenter,
@@ -687,7 +716,8 @@ def from_pretrained(cls:Segmenter,
     **kwargs, # For Segmenter: device, dtype, table; for own_segmenter further ones
 ) -> Segmenter:
     "A `Segmenter` with trained weights; raises `TclError` that says what was tried when they can't be had"
-    if isinstance(system, str) and system != 'tcl': return _others('own_segmenter')(system, name, pretrained, settings, **kwargs)
+    if isinstance(system, str) and system != 'tcl':
+        return _others('own_segmenter')(system, name, pretrained, settings, **kwargs)
     if not isinstance(system, str): kwargs['system'] = system
     clip = tower_for(name, pretrained)
     return cls(clip, load_grounder(name, clip), settings or settings_for(clip), **{'name': str(name), **kwargs})
@@ -699,13 +729,15 @@ def read_words(
     "A file of words; raises `TclError` naming a file that can't be read, is empty or is in another encoding"
     try: lines = Path(path).read_text('utf-8-sig').splitlines()
     except OSError as e: raise TclError(f"cannot read words from '{path}': {e.strerror or e}") from e
-    except UnicodeDecodeError as e: raise TclError(f"cannot read words from '{path}': it is not in UTF-8; save it in that encoding") from e
+    except UnicodeDecodeError as e:
+        raise TclError(f"cannot read words from '{path}': it is not in UTF-8; save it in that encoding") from e
     if '\0' in ''.join(lines): raise TclError(f"cannot read words from '{path}': it is not a text file")
     lines = [line.strip() for line in lines if line.strip() and not line.startswith('#')]
     if not lines: raise TclError(f"there is no word in '{path}'")
     for line in lines:
         name, *more = re.split('[=,;]+ *', line.translate(_WIDE).rstrip(',;'))
-        if len(split_words(line)) > 1: raise TclError(f"'{path}': '{line}' is one line, and so one class; write it NAME=WORD,WORD, such as {name}={','.join(more if '=' in line else [name, *more])}")
+        if len(split_words(line)) > 1:
+            raise TclError(f"'{path}': '{line}' is one line, and so one class; write it NAME=WORD,WORD, such as {name}={','.join(more if '=' in line else [name, *more])}")
     return lines
 
 def parse_classes(
@@ -725,8 +757,10 @@ def _means_file(word):
     "Whether a word can only be meant as a picture or folder: it is there, has a file's ending, is a pattern, or begins or ends as a path does"
     if _on_disk(word): return True
     if '=' in word: return False
-    ending = word.lower().endswith((*picture_endings(), *HEIF)) or (mimetypes.guess_type(word)[0] or '').startswith(('image/', 'video/'))
-    return ending or word.startswith(('/', './', '../', '~/')) or word.endswith(('/', os.sep)) or bool(set('*[') & set(word)) or ('?' in word and '.' in word)
+    kind = mimetypes.guess_type(word)[0] or ''
+    ending = word.lower().endswith((*picture_endings(), *HEIF)) or kind.startswith(('image/', 'video/'))
+    pattern = bool(set('*[') & set(word)) or ('?' in word and '.' in word)
+    return ending or pattern or word.startswith(('/', './', '../', '~/')) or word.endswith(('/', os.sep))
 
 def _named(path):
     "A picture or folder, or what a pattern such as *.jpg stands for"
@@ -742,7 +776,8 @@ def _inside(folder, rest):
     "The pictures in a folder and those below it, but for our own; what was left out is added to the Counter `rest`"
     found, others = picture_files(folder, skip=_ours)
     rest.update(others)
-    if not found: raise TclError(f"no picture in '{folder}': no file ends with {', '.join(picture_endings()[:-1])} or {picture_endings()[-1]}" + f'; {left_out(others)}'*bool(others))
+    if not found:
+        raise TclError(f"no picture in '{folder}': no file ends with {', '.join(picture_endings()[:-1])} or {picture_endings()[-1]}" + f'; {left_out(others)}'*bool(others))
     return found
 
 def find_pictures(
@@ -754,33 +789,47 @@ def find_pictures(
     if rest: warnings.warn(left_out(rest))
     base = os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in asked])
     places = {p: Path(os.path.relpath(p, base)) for p in found}
-    stems = Counter(place.with_suffix('') for place in places.values()) # cat.jpg and cat.png must not overwrite each other
+    # cat.jpg and cat.png must not overwrite each other
+    stems = Counter(place.with_suffix('') for place in places.values())
     return {p: place if stems[place.with_suffix('')] > 1 else place.with_suffix('') for p, place in places.items()}
 
 # %% ../nbs/07_segmentation.ipynb #e55449f4
 def arguments():
     "The options of `tcl_segment`"
-    ap = Arguments(prog='tcl_segment', description='Label the pixels of pictures, or of all pictures in a folder, with words.')
-    ap.add_argument('pictures', help='a picture, or a folder of pictures (those in folders below it too); further pictures may follow')
-    ap.add_argument('words', nargs='*', help="what to look for: 'cat', or 'person=man,woman' for a class with several names")
+    ap = Arguments(prog='tcl_segment',
+                   description='Label the pixels of pictures, or of all pictures in a folder, with words.')
+    ap.add_argument('pictures',
+                    help='a picture, or a folder of pictures (those in folders below it too); further pictures may follow')
+    ap.add_argument('words', nargs='*',
+                    help="what to look for: 'cat', or 'person=man,woman' for a class with several names")
     ap.add_argument('--words', dest='file', help='a text file with such words, one a line')
-    ap.add_argument('--model', default='tcl', help="'tcl' (published, fetched once; default), 'photo' (photographs, in the package), 'small' (drawings, in the package), a file or folder with a grounder, or a hub id")
-    ap.add_argument('--system', default='tcl', metavar='NAME', help="in place of TCL maskclip, sclip, clearclip, naclip, reco, groupvit or module:function, each read and scored as its authors do, "
+    ap.add_argument('--model', default='tcl',
+                    help="'tcl' (published, fetched once; default), 'photo' (photographs, in the package), 'small' (drawings, in the package), a file or folder with a grounder, or a hub id")
+    ap.add_argument('--system', default='tcl', metavar='NAME',
+                    help="in place of TCL maskclip, sclip, clearclip, naclip, reco, groupvit or module:function, each read and scored as its authors do, "
                     "on the tower of --model (by default OpenAI's ViT-B/16) and without TCL's weights")
     ap.add_argument('--archive', metavar='FOLDER', help='pictures that --system reco retrieves from')
-    ap.add_argument('--groupvit', metavar='NAME', help='where --system groupvit comes from: a hub id or a folder (default: nvidia/groupvit-gcc-yfcc)')
+    ap.add_argument('--groupvit', metavar='NAME',
+                    help='where --system groupvit comes from: a hub id or a folder (default: nvidia/groupvit-gcc-yfcc)')
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
     ap.add_argument('--table', help='text embeddings made before, a .safetensors file of TextTable')
-    ap.add_argument('--no-cache', dest='cache', action='store_false', help='compute the embeddings of all words, and keep none for the next time')
+    ap.add_argument('--no-cache', dest='cache', action='store_false',
+                    help='compute the embeddings of all words, and keep none for the next time')
     ap.add_argument('--out', default='masks', help='folder for the results (default: %(default)s)')
-    ap.add_argument('--save', default='overlay,labels', help=f"kinds of file, with commas: {', '.join(KINDS)} (default: %(default)s); of coco and instances also one file for all pictures")
-    ap.add_argument('--background', help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 with PAMR, 0.5 without; small: 0.3; other systems: their authors')")
-    ap.add_argument('--independent', action='store_true', default=None, help='a mask for each word by itself, where it exceeds the background, in place of competing words; masks may overlap (in masks, npz, coco, instances)')
+    ap.add_argument('--save', default='overlay,labels',
+                    help=f"kinds of file, with commas: {', '.join(KINDS)} (default: %(default)s); of coco and instances also one file for all pictures")
+    ap.add_argument('--background',
+                    help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 with PAMR, 0.5 without; small: 0.3; other systems: their authors')")
+    ap.add_argument('--independent', action='store_true', default=None,
+                    help='a mask for each word by itself, where it exceeds the background, in place of competing words; masks may overlap (in masks, npz, coco, instances)')
     ap.add_argument('--blend', type=float, help="share of CLIP's own dense mask (default: 0.3)")
     ap.add_argument('--no-pamr', dest='pamr', action='store_false', default=None, help='do not refine masks')
-    ap.add_argument('--segments', metavar='NAME', help='cut the picture up by its colours first, and let each region have one opinion: slic, felzenszwalb (both need scikit-image), or module:function')
-    ap.add_argument('--affinity', type=float, help="let patches that are alike share what TCL found in them: a power such as 4 (default: 0, they don't)")
-    ap.add_argument('--short', type=int, help='short side that pictures are read at, in pixels (default: 448; small: 64)')
+    ap.add_argument('--segments', metavar='NAME',
+                    help='cut the picture up by its colours first, and let each region have one opinion: slic, felzenszwalb (both need scikit-image), or module:function')
+    ap.add_argument('--affinity', type=float,
+                    help="let patches that are alike share what TCL found in them: a power such as 4 (default: 0, they don't)")
+    ap.add_argument('--short', type=int,
+                    help='short side that pictures are read at, in pixels (default: 448; small: 64)')
     ap.add_argument('--crop', type=int, help='side of a window; 0: the whole picture at once (default: 448; small: 64)')
     ap.add_argument('--stride', type=int, help='step between windows (default: 224; small: 32)')
     ap.add_argument('--device', help='cuda, mps or cpu (default: the best there is)')
@@ -798,30 +847,36 @@ def _system(args):
     "What another system than TCL is given beside the tower; raises `TclError` for one that isn't there, and for options that are another's"
     if args.system != 'tcl': _others('check_system')(args.system)
     groupvit = args.system == 'groupvit'
-    if groupvit and (args.model != 'tcl' or args.clip): raise TclError('--system groupvit has towers of its own: --groupvit NAME, and neither --model nor --clip')
+    if groupvit and (args.model != 'tcl' or args.clip):
+        raise TclError('--system groupvit has towers of its own: --groupvit NAME, and neither --model nor --clip')
     if args.groupvit and not groupvit: raise TclError('--groupvit is for --system groupvit')
     if args.archive and not args.system.startswith('reco'): raise TclError('--archive is for --system reco')
     if args.archive and not Path(args.archive).is_dir(): raise TclError(f'--archive {args.archive}: no such folder')
     for option in ('blend', 'affinity'):
-        if getattr(args, option) is not None and args.system != 'tcl': raise TclError(f"--{option} is for TCL, and --system {args.system} has none")
+        if getattr(args, option) is not None and args.system != 'tcl':
+            raise TclError(f"--{option} is for TCL, and --system {args.system} has none")
     return {k: v for k, v in dict(groupvit=args.groupvit, archive=args.archive).items() if v}
 
 def _request(args):
     "Options, checked → (pictures, classes, kinds, changes to the settings)"
     further = [w for w in args.words if _means_file(w)]
     for word in further:
-        if _on_disk(word) and word.isidentifier(): warnings.warn(f"'{word}' is read as the {'folder' if Path(word).is_dir() else 'file'} of that name; the word is written {word}={word}")
+        if _on_disk(word) and word.isidentifier():
+            warnings.warn(f"'{word}' is read as the {'folder' if Path(word).is_dir() else 'file'} of that name; the word is written {word}={word}")
     list(_named(args.pictures)) # words without a picture before them are told as such
-    classes = parse_classes([*(w for w in args.words if w not in further), *(read_words(args.file) if args.file else [])])
+    classes = parse_classes([*(w for w in args.words if w not in further),
+                             *(read_words(args.file) if args.file else [])])
     pictures, kinds = find_pictures(args.pictures, *further), [k.strip() for k in args.save.split(',')]
     wrong = [k for k in kinds if k not in KINDS]
     if wrong: raise TclError(f"--save {args.save}: '{wrong[0]}' is no kind of file; there are: {', '.join(KINDS)}")
-    given = {k: getattr(args, k) for k in ('independent', 'blend', 'pamr', 'short', 'crop', 'stride', 'segments', 'affinity') if getattr(args, k) is not None}
+    given = {k: getattr(args, k) for k in ('independent', 'blend', 'pamr', 'short', 'crop', 'stride', 'segments',
+                                           'affinity') if getattr(args, k) is not None}
     changes = given if args.background is None else dict(background=_background(args.background), **given)
     replace(USUAL.get(args.model, Settings()), **changes) # out of range: say so before weights are loaded
     if args.segments in REGIONS: _scikit_image()
     elif args.segments: named_function(args.segments)
-    check_folder(args.out); best_device(args.device)
+    check_folder(args.out)
+    best_device(args.device)
     return pictures, classes, kinds, changes
 
 # %% ../nbs/07_segmentation.ipynb #1d397a25
@@ -831,14 +886,16 @@ def _finished(out, kinds, note, picture):
     if not all(f.is_file() for f in files): return False
     try: whole = {**note, 'picture': picture_fingerprint(picture)}
     except TclError: return False # segmenting it says why
-    return all(json.dumps(made_with(f)) == json.dumps(whole) for f in files) # the order of the words, too: labels are numbered by it
+    # the order of the words, too: labels are numbered by it
+    return all(json.dumps(made_with(f)) == json.dumps(whole) for f in files)
 
 @contextmanager
 def _enough_memory(segmenter, picture):
     "Within this block, memory that runs out is a mistake that the user can mend"
     try: yield
     except (MemoryError, RuntimeError) as e:
-        if isinstance(e, RuntimeError) and not isinstance(e, torch.cuda.OutOfMemoryError) and 'memory' not in str(e): raise
+        if isinstance(e, RuntimeError) and not isinstance(e, torch.cuda.OutOfMemoryError) and 'memory' not in str(e):
+            raise
         raise TclError(f"'{picture}' needs more memory than there is on {segmenter.device}: give fewer words, or a smaller --short") from e
 
 # %% ../nbs/07_segmentation.ipynb #098edc57
@@ -852,8 +909,10 @@ def join_coco(
     whole = dict(info={}, images=[], categories=[], annotations=[])
     for path in files:
         try: one = json.loads(path.read_text())
-        except (OSError, ValueError) as e: raise TclError(f"cannot read '{path}' ({e}): remove it, and run the command again") from e
-        if whole['images'] and one['categories'] != whole['categories']: raise TclError(f"'{path}' has other classes than '{files[0]}': --overwrite makes them anew")
+        except (OSError, ValueError) as e:
+            raise TclError(f"cannot read '{path}' ({e}): remove it, and run the command again") from e
+        if whole['images'] and one['categories'] != whole['categories']:
+            raise TclError(f"'{path}' has other classes than '{files[0]}': --overwrite makes them anew")
         for part in ('images', 'annotations'): whole[part] += one[part]
         whole.update(info=one['info'], categories=one['categories'])
     whole['info'].get('settings', {}).pop('picture', None) # of all that settings tell, only this is one picture's
@@ -896,7 +955,8 @@ def tcl_segment(argv=None):
     args = arguments().parse_args(argv)
     pictures, classes, kinds, changes = _request(args)
     options = _system(args)
-    with advice('--model FILE, --clip FILE'): segmenter = Segmenter.from_pretrained(args.model, args.clip, system=args.system, device=args.device, **options)
+    with advice('--model FILE, --clip FILE'):
+        segmenter = Segmenter.from_pretrained(args.model, args.clip, system=args.system, device=args.device, **options)
     if args.table:
         segmenter.table = TextTable.load(args.table, segmenter.clip)
         segmenter.inputs['table'] = fingerprint(Path(args.table))
@@ -908,10 +968,13 @@ def tcl_segment(argv=None):
     todo = [p for p in pictures if args.overwrite or not _finished(out/pictures[p], kinds, note, p)]
     working = _side_by_side(segmenter, todo, classes, changes, out, pictures, kinds)
     for picture, made in tqdm(working, total=len(todo), unit='picture', disable=len(pictures) == 1 or not todo):
-        try: result = made.result(); done += 1
+        try:
+            result = made.result()
+            done += 1
         except TclError as e:
             if len(pictures) == 1: raise
-            failed += 1; tqdm.write(f'tcl_segment: {e}', file=sys.stderr)
+            failed += 1
+            tqdm.write(f'tcl_segment: {e}', file=sys.stderr)
     for kind in ('coco', 'instances'):
         if kind in kinds and len(pictures) > 1: join_coco(out, kind, pictures)
     report(pictures, todo, done, failed, out, result if done == len(pictures) == 1 else None)

@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from . import __version__
-from .core import (Arguments, TclError, advice, assets, check_folder, command, denormalise, fingerprint, named_function, normalise, show_image,
+from .core import (Arguments, TclError, advice, assets, check_folder, command, denormalise, fingerprint,
+                         named_function, normalise, show_image,
     weights_hash, writing)
 from .smallworld import SmallWorld
 from .clip import EMBEDDED, FrozenCLIP, load_clip, read_safetensors
@@ -79,7 +80,8 @@ def scalars(self:Objective) -> dict: # Name → number, for the log
 def _rows(self:Objective, trunk, image, text, uniform, texts):
     "[b,1+K·N]: the embedding's total variation, then K numbers for each of the N texts"
     clip, g = self.frozen[0], self.grounder
-    made = g.coarse if image.ndim == 3 and not g.config['decoder'] else g # of kept maps no term wants enlarged copies of a cell
+    # of kept maps no term wants enlarged copies of a cell
+    made = g.coarse if image.ndim == 3 and not g.config['decoder'] else g
     dense = at_least_float32(made(trunk, clip.cells(image)))
     smooth = sum(dense.diff(dim=d).abs().mean((1, 2, 3)) for d in (-1, -2))
     rows = [*pair_statistics(dense, texts, g.w, g.b)]
@@ -111,12 +113,14 @@ def rows(self:Objective,
 ) -> torch.Tensor: # [B,1+K·N], N texts on all ranks
     "All that the losses take from these images"
     clip, step, texts = self.frozen[0], self.chunk or len(image), joined(text)
-    if uniform is None: uniform = torch.rand(len(image), 1, *(4*s for s in clip.cells(image)), device=image.device).clamp(1e-6, 1-1e-6)
+    if uniform is None:
+        uniform = torch.rand(len(image), 1, *(4*s for s in clip.cells(image)), device=image.device).clamp(1e-6, 1-1e-6)
     with torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
         with torch.no_grad(): trunk = clip.trunk(image)
         if step >= len(image): return self._rows(trunk, image, text, uniform, texts)
         parts = zip(*(x.split(step) for x in (trunk, image, text, uniform)))
-        return torch.cat([checkpoint(self._rows, *part, texts, use_reentrant=False, preserve_rng_state=False) for part in parts])
+        return torch.cat([checkpoint(self._rows, *part, texts, use_reentrant=False, preserve_rng_state=False)
+                          for part in parts])
 
 # %% ../nbs/09_training.ipynb #973e0727
 def pair_noise(
@@ -642,9 +646,11 @@ def recipes(
 def _yaml(text, where, loader=yaml.SafeLoader):
     try: return yaml.load(text, loader)
     except yaml.YAMLError as e: raise TclError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
-    except (RecursionError, ValueError) as e: raise TclError(f"{where} can't be read as YAML: {e}") from e # nested too deep; a date that is none
+    except (RecursionError, ValueError) as e:
+        raise TclError(f"{where} can't be read as YAML: {e}") from e # nested too deep; a date that is none
 
-def _is_number(text): return bool(re.fullmatch(r'[\d_+-]?[\d_:.xXoObB]+', text)) # as YAML may read it: octal, or in sixties
+def _is_number(text):
+    return bool(re.fullmatch(r'[\d_+-]?[\d_:.xXoObB]+', text)) # as YAML may read it: octal, or in sixties
 
 def _typed(kind, key, text, where):
     "What follows key= on the command line: a text as it was typed, anything else (and what is in quotes) as YAML"
@@ -854,9 +860,12 @@ def _objective(r, device):
     "Tower and grounder as the recipe wants them"
     with advice('pretrained=FILE'): clip = load_clip(r.clip, r.pretrained).to(device)
     torch.manual_seed(r.seed)
-    with advice('init=FILE'): grounder = load_grounder(r.init, clip).train() if r.init else Grounder(clip, r.decoder, r.gate, attention=r.attention)
+    with advice('init=FILE'):
+        if r.init: grounder = load_grounder(r.init, clip).train()
+        else: grounder = Grounder(clip, r.decoder, r.gate, attention=r.attention)
     weights = WEIGHTS if r.weights is None else r.weights
-    return Objective(clip, grounder, weights, r.positive, r.negative, r.chunk, r.amp and device.type == 'cuda').to(device)
+    return Objective(clip, grounder, weights, r.positive, r.negative, r.chunk, r.amp
+                     and device.type == 'cuda').to(device)
 
 def _check_batch(r, world):
     "Raise `TclError` for a batch in which nothing can be compared"

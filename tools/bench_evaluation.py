@@ -30,15 +30,19 @@ from tcl_nb.masking import similarity, soft_mask
 from tcl_nb.pamr import DILATIONS, pamr_plain
 from tcl_nb.segmentation import tcl_system, windows
 
-NAMES = 'astronaut', 'chelsea', 'coffee', 'rocket', 'left', 'right', 'moon', 'hubble_deep_field' # left and right: the stereo pair of a motorcycle
+# left and right: the stereo pair of a motorcycle
+NAMES = 'astronaut', 'chelsea', 'coffee', 'rocket', 'left', 'right', 'moon', 'hubble_deep_field'
 
 def photographs(n):
     "n uint8 pictures [3,H,W] with a short side of 448 pixels"
-    left, right, _ = data.stereo_motorcycle(); pair = dict(left=left, right=right); out = []
+    left, right, _ = data.stereo_motorcycle()
+    pair = dict(left=left, right=right)
+    out = []
     for name in NAMES[:n]:
         x = torch.from_numpy(pair[name] if name in pair else getattr(data, name)().copy())
         x = x[..., None].expand(-1, -1, 3) if x.ndim == 2 else x[..., :3]
-        x = x.permute(2, 0, 1).contiguous(); out.append(resize(x, fit_size(x.shape[1:])))
+        x = x.permute(2, 0, 1).contiguous()
+        out.append(resize(x, fit_size(x.shape[1:])))
     return out
 
 def named(names):
@@ -50,7 +54,8 @@ def named(names):
 def masked_block(block, x):
     "The last block, each token made to attend to itself by a mask over all pairs"
     mask = torch.full((x.shape[1],)*2, -torch.inf, device=x.device).fill_diagonal_(0)
-    y = block.ln_1(x); x = x + block.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
+    y = block.ln_1(x)
+    x = x + block.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
     return x + block.mlp(block.ln_2(x))
 
 def gated(block, x): return x + block.gate.tanh()*block.conv(F.gelu(block.norm(x)))
@@ -58,7 +63,8 @@ def gated(block, x): return x + block.gate.tanh()*block.conv(F.gelu(block.norm(x
 def stacked(x, kernel):
     "[B,N,48,h,w]: the neighbours of every map, by convolutions"
     flat = x.flatten(0, 1)[:, None]
-    return torch.cat([F.conv2d(F.pad(flat, [d]*4, mode='replicate'), kernel, dilation=d) for d in DILATIONS], 1).unflatten(0, x.shape[:2])
+    return torch.cat([F.conv2d(F.pad(flat, [d]*4, mode='replicate'), kernel, dilation=d) for d in DILATIONS],
+                     1).unflatten(0, x.shape[:2])
 
 def pamr_published(image, mask, iterations=10):
     "PAMR with one-hot kernels"
@@ -76,7 +82,8 @@ def plain_window(clip, g, image, text, blend, pamr):
     x = to_map(masked_block(g.block, trunk)[:, 1:], grid)
     for stage in g.decoder: x = gated(stage.conv2, gated(stage.conv, F.interpolate(x, scale_factor=2)))
     mask = pamr(image, soft_mask(similarity(g.project(x), text), g.w, g.b))
-    own = F.interpolate(soft_mask(similarity(own, text), 10., -2.5), size=mask.shape[-2:], mode='bilinear', align_corners=False)
+    own = F.interpolate(soft_mask(similarity(own, text), 10., -2.5), size=mask.shape[-2:], mode='bilinear',
+                        align_corners=False)
     return (1-blend)*mask + blend*own
 
 @torch.no_grad()
@@ -86,22 +93,29 @@ def plain_labels(clip, g, image, text, p, pamr=pamr_published):
     out, count = read.new_zeros(1, len(text), *size), read.new_zeros(1, 1, *size)
     for y, x, h, w in windows(size, p.crop, p.stride):
         window, pad = pad_to_patch(read[..., y:y+h, x:x+w], clip.patch)
-        maps = F.interpolate(plain_window(clip, g, window, text, p.blend, pamr), size=window.shape[-2:], mode='bilinear', align_corners=False)
-        out[..., y:y+h, x:x+w] += cut_padding(maps, pad); count[..., y:y+h, x:x+w] += 1
+        maps = F.interpolate(plain_window(clip, g, window, text, p.blend, pamr), size=window.shape[-2:],
+                             mode='bilinear', align_corners=False)
+        out[..., y:y+h, x:x+w] += cut_padding(maps, pad)
+        count[..., y:y+h, x:x+w] += 1
     return F.interpolate(out/count, size=image.shape[1:], mode='bilinear', align_corners=False)[0].argmax(0)
 
 def timed(run, device):
     if device == 'cuda': torch.cuda.synchronize()
-    start = time.perf_counter(); result = run()
+    start = time.perf_counter()
+    result = run()
     if device == 'cuda': torch.cuda.synchronize()
     return time.perf_counter()-start, result
 
 def ours(args):
     "In a process of its own: seconds per photograph of the package's way, and the labels' hash"
-    clip = load_clip('ViT-B-16-quickgelu').to(args.device); torch.manual_seed(0); g = Grounder(clip, gate=.1).eval().to(args.device)
+    clip = load_clip('ViT-B-16-quickgelu').to(args.device)
+    torch.manual_seed(0)
+    g = Grounder(clip, gate=.1).eval().to(args.device)
     protocol, photos, names = PROTOCOLS['tcl'], photographs(args.photos), name_lists()['tcl']['coco_stuff']
-    labeller = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(names)); labeller(photos[:1])
-    start = CLOCKS[args.clock](); labels = [a for i in range(0, len(photos), args.chunk) for a, _ in labeller(photos[i:i+args.chunk])]
+    labeller = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(names))
+    labeller(photos[:1])
+    start = CLOCKS[args.clock]()
+    labels = [a for i in range(0, len(photos), args.chunk) for a, _ in labeller(photos[i:i+args.chunk])]
     seconds = (CLOCKS[args.clock]() - start)/len(photos)
     torch.save(labels, args.labels)
     print(json.dumps(dict(seconds=seconds)))
@@ -111,51 +125,80 @@ def versions(args):
     forms, turns = dict(before=args.before, ours=None), []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(args.turns):
-            options = {form: ['--photos', args.photos, '--threads', args.threads, '--chunk', args.chunk, '--device', args.device, '--clock', args.clock, '--labels', f'{folder}/{form}.pt'] for form in forms}
-            turns.append({form: in_a_process(__file__, options[form], args.threads, version)['seconds'] for form, version in forms.items()})
+            options = {form: ['--photos', args.photos, '--threads', args.threads, '--chunk', args.chunk, '--device',
+                              args.device, '--clock', args.clock, '--labels', f'{folder}/{form}.pt'] for form in forms}
+            turns.append({form: in_a_process(__file__, options[form], args.threads, version)['seconds']
+                          for form, version in forms.items()})
         labels = {form: torch.load(f'{folder}/{form}.pt') for form in forms}
     same = sum((a == b).sum().item() for a, b in zip(*labels.values()))/sum(a.numel() for a in labels['ours'])
     best = {form: min(turn[form] for turn in turns) for form in forms}
     print(f"{args.photos} photographs, {args.device}, {args.threads} threads, {args.clock} clock: before {best['before']:.2f} s a photograph, ours {best['ours']:.2f}; ours/before {best['ours']/best['before']:.2f}; same label on {100*same:.4f} % of the pixels")
-    print(json.dumps(dict(photos=args.photos, threads=args.threads, clock=args.clock, torch=torch.__version__, **{f'{form}_seconds_per_photo': round(v, 3) for form, v in best.items()}, of_before=round(best['ours']/best['before'], 3), label_agreement=same, turns=turns)))
+    print(json.dumps(dict(photos=args.photos, threads=args.threads, clock=args.clock, torch=torch.__version__,
+                          **{f'{form}_seconds_per_photo': round(v, 3) for form, v in best.items()},
+                          of_before=round(best['ours']/best['before'], 3), label_agreement=same, turns=turns)))
 
 CLOCKS = dict(wall=time.perf_counter, cpu=time.process_time)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    ap.add_argument('--photos', type=int, default=8, help='at most 8'); ap.add_argument('--threads', type=int, default=2)
-    ap.add_argument('--device', default='cpu'); ap.add_argument('--chunk', type=int, default=4, help='photographs at a time'); ap.add_argument('--counts', action='store_true')
-    ap.add_argument('--before', help='folder with another version of the package, such as a git worktree'); ap.add_argument('--turns', type=int, default=2)
-    ap.add_argument('--clock', choices=('wall', 'cpu'), default='wall'); ap.add_argument('--labels', help=argparse.SUPPRESS)
-    args = ap.parse_args(); torch.set_num_threads(args.threads)
+    ap.add_argument('--photos', type=int, default=8, help='at most 8')
+    ap.add_argument('--threads', type=int, default=2)
+    ap.add_argument('--device', default='cpu')
+    ap.add_argument('--chunk', type=int, default=4, help='photographs at a time')
+    ap.add_argument('--counts', action='store_true')
+    ap.add_argument('--before', help='folder with another version of the package, such as a git worktree')
+    ap.add_argument('--turns', type=int, default=2)
+    ap.add_argument('--clock', choices=('wall', 'cpu'), default='wall')
+    ap.add_argument('--labels', help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    torch.set_num_threads(args.threads)
     if args.labels: return ours(args)
     if args.before: return versions(args)
-    clip = load_clip('ViT-B-16-quickgelu').to(args.device); torch.manual_seed(0); g = Grounder(clip, gate=.1).eval().to(args.device)
+    clip = load_clip('ViT-B-16-quickgelu').to(args.device)
+    torch.manual_seed(0)
+    g = Grounder(clip, gate=.1).eval().to(args.device)
     protocol, photos, names = PROTOCOLS['tcl'], photographs(args.photos), name_lists()['tcl']['coco_stuff']
     labeller = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(names))
     text = labeller.text
-    plain_labels(clip, g, photos[0], text, protocol); labeller(photos[:1]) # warm up
+    plain_labels(clip, g, photos[0], text, protocol)
+    labeller(photos[:1]) # warm up
     spent, same, pixels, left = dict(published=0., sliced=0., ours=0.), 0, 0, []
     forms = dict(published=lambda part: [plain_labels(clip, g, image, text, protocol) for image in part],
-                 sliced=lambda part: [plain_labels(clip, g, image, text, protocol, pamr_plain) for image in part], ours=labeller)
+                 sliced=lambda part: [plain_labels(clip, g, image, text, protocol, pamr_plain) for image in part],
+                 ours=labeller)
     for start in range(0, len(photos), args.chunk):
         part, labels = photos[start:start+args.chunk], {}
-        for form, run in forms.items(): seconds, labels[form] = timed(lambda: run(part), args.device); spent[form] += seconds
-        for a, (b, _) in zip(labels['published'], labels['ours']): same += (a == b).sum().item(); pixels += a.numel()
-    for image in photos: one = labeller.cut(image); labeller.ask([one]); left.append(len(labeller.masks(one)[1]))
+        for form, run in forms.items():
+            seconds, labels[form] = timed(lambda: run(part), args.device)
+            spent[form] += seconds
+        for a, (b, _) in zip(labels['published'], labels['ours']):
+            same += (a == b).sum().item()
+            pixels += a.numel()
+    for image in photos:
+        one = labeller.cut(image)
+        labeller.ask([one])
+        left.append(len(labeller.masks(one)[1]))
     count = sum(len(windows(fit_size(p.shape[1:]), 448, 224)) for p in photos)
-    report = dict(photos=len(photos), windows=count, classes=len(names), device=args.device, threads=args.threads, torch=torch.__version__)
+    report = dict(photos=len(photos), windows=count, classes=len(names), device=args.device, threads=args.threads,
+                  torch=torch.__version__)
     print(f'{len(photos)} photographs, {count} windows, {len(names)} classes, {args.device}, {args.threads} threads')
-    for form, seconds in spent.items(): report[f'{form}_seconds_per_photo'] = round(seconds/len(photos), 3); print(f'{form:<10}{seconds/len(photos):>8.2f} s a photograph', flush=True)
-    report |= dict(time_ratio=round(spent['published']/spent['ours'], 3), sliced_ratio=round(spent['sliced']/spent['ours'], 3), label_agreement=same/pixels, classes_left=sum(left)/len(left))
+    for form, seconds in spent.items():
+        report[f'{form}_seconds_per_photo'] = round(seconds/len(photos), 3)
+        print(f'{form:<10}{seconds/len(photos):>8.2f} s a photograph', flush=True)
+    report |= dict(time_ratio=round(spent['published']/spent['ours'], 3),
+                   sliced_ratio=round(spent['sliced']/spent['ours'], 3), label_agreement=same/pixels,
+                   classes_left=sum(left)/len(left))
     print(f"published/ours {report['time_ratio']:.2f}, sliced/ours {report['sliced_ratio']:.2f}; same label on {100*same/pixels:.4f} % of the pixels; {report['classes_left']:.0f} classes stay for PAMR")
     if args.counts:
         report['photos_per_second'] = {}
         for key in PUBLISHED:
             words = [w if isinstance(w, str) else w[0] for w in name_lists()['tcl'][key]]
-            one = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(words)); one(photos[:1])
-            seconds = sum(timed(lambda: one(photos[start:start+args.chunk]), args.device)[0] for start in range(0, len(photos), args.chunk))
-            report['photos_per_second'][key] = round(len(photos)/seconds, 3); print(f'{key:<12}{len(words):>4} classes{len(photos)/seconds:>9.2f} photographs a second')
+            one = Labeller(tcl_system(clip, g, protocol.blend), clip, protocol, named(words))
+            one(photos[:1])
+            seconds = sum(timed(lambda: one(photos[start:start+args.chunk]), args.device)[0]
+                          for start in range(0, len(photos), args.chunk))
+            report['photos_per_second'][key] = round(len(photos)/seconds, 3)
+            print(f'{key:<12}{len(words):>4} classes{len(photos)/seconds:>9.2f} photographs a second')
     print(json.dumps(report))
 
 if __name__ == '__main__': main()

@@ -21,7 +21,9 @@ FORMS = 'read', 'filled', 'unfilled'
 def digest(state):
     "A hash of all weights"
     out = hashlib.blake2b(digest_size=8)
-    for k, t in sorted(state.items()): out.update(k.encode()); out.update(t.contiguous().numpy())
+    for k, t in sorted(state.items()):
+        out.update(k.encode())
+        out.update(t.contiguous().numpy())
     return out.hexdigest()
 
 def measure(args):
@@ -42,18 +44,23 @@ def measure(args):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    ap.add_argument('--threads', type=int, default=2); ap.add_argument('--repeats', type=int, default=5)
+    ap.add_argument('--threads', type=int, default=2)
+    ap.add_argument('--repeats', type=int, default=5)
     for hidden in ('form', 'what', 'clip', 'grounder'): ap.add_argument(f'--{hidden}', help=argparse.SUPPRESS)
     args = ap.parse_args()
     if args.form: return measure(args)
     from bench_segment import seeded
     with tempfile.TemporaryDirectory() as folder:
-        _, grounder, _, clip = seeded(Path(folder)); rows = []
+        _, grounder, _, clip = seeded(Path(folder))
+        rows = []
         print(f"{'seconds':<12}{'read':>8}{'filled':>10}{'unfilled':>10}")
         for what in ('tower', 'grounder'):
-            options = [f'--{k}={v}' for k, v in dict(what=what, clip=clip, grounder=grounder, threads=args.threads).items()]
-            turns = [{form: in_a_process(__file__, [f'--form={form}', *options], args.threads) for form in FORMS} for _ in range(args.repeats)]
-            if len({turn[form]['digest'] for turn in turns for form in FORMS[1:]}) > 1: sys.exit(f'the weights of the {what} differ')
+            options = [f'--{k}={v}' for k, v in dict(what=what, clip=clip, grounder=grounder,
+                                                     threads=args.threads).items()]
+            turns = [{form: in_a_process(__file__, [f'--form={form}', *options], args.threads) for form in FORMS}
+                     for _ in range(args.repeats)]
+            if len({turn[form]['digest'] for turn in turns for form in FORMS[1:]}) > 1:
+                sys.exit(f'the weights of the {what} differ')
             best = {form: round(min(turn[form]['seconds'] for turn in turns), 3) for form in FORMS}
             rows.append(dict(what=what, **best))
             print(f"{what:<12}{best['read']:>8.2f}{best['filled']:>10.2f}{best['unfilled']:>10.2f}", flush=True)

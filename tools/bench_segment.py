@@ -27,7 +27,8 @@ def published_form(grounder):
     def name(k):
         if k in ('w', 'b'): return f'masker.sim2mask.{k}'
         part, rest = k.split('.', 1)
-        return {'block': LAST, 'decoder': DECODER, 'project': PROJECT}[part] + (rest + '.gate' if rest.endswith('.gate') else rest)
+        place = {'block': LAST, 'decoder': DECODER, 'project': PROJECT}[part]
+        return place + (rest + '.gate' if rest.endswith('.gate') else rest)
     return {name(k): v for k, v in grounder.state_dict().items()}
 
 def seeded(folder):
@@ -35,8 +36,11 @@ def seeded(folder):
     import torch
     from tcl_nb.clip import load_clip
     from tcl_nb.grounder import Grounder
-    clip = load_clip('ViT-B-16-quickgelu'); torch.manual_seed(0); grounder = Grounder(clip, gate=.1)
-    torch.save(clip.model.state_dict(), folder/'clip.pt'); torch.save({'model': published_form(grounder)}, folder/'tcl.pth')
+    clip = load_clip('ViT-B-16-quickgelu')
+    torch.manual_seed(0)
+    grounder = Grounder(clip, gate=.1)
+    torch.save(clip.model.state_dict(), folder/'clip.pt')
+    torch.save({'model': published_form(grounder)}, folder/'tcl.pth')
     return ['--model', str(folder/'tcl.pth'), '--clip', str(folder/'clip.pt')]
 
 def child(clock, argv):
@@ -68,9 +72,11 @@ def child(clock, argv):
 
 def measure(version, argv, args, cache):
     "Seconds of each stage and of all, and peak GB, of a run of the command in a process of its own"
-    env = {**os.environ, **dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(args.threads)), 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(version), 'TCL_NB_CACHE': str(cache)}
+    env = {**os.environ, **dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(args.threads)),
+           'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(version), 'TCL_NB_CACHE': str(cache)}
     start = time.perf_counter()
-    run = subprocess.Popen([sys.executable, __file__, '--child', args.clock, *argv], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen([sys.executable, __file__, '--child', args.clock, *argv], env=env, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.PIPE, text=True)
     said = run.stderr.read() # until it ends
     _, status, usage = os.wait4(run.pid, 0)
     wall = time.perf_counter() - start
@@ -84,8 +90,10 @@ def make_pictures(folder):
     from skimage import data
     from tcl_nb.smallworld import SmallWorld
     world = SmallWorld.load()
-    scene = Image.fromarray(world.scenes('seen', 1).image[0].permute(1, 2, 0).numpy()); scene.resize((1000, 700), Image.BICUBIC).save(folder/'scene.png')
-    photo = Image.fromarray(data.astronaut()); photo.resize((1000, 700), Image.BICUBIC).save(folder/'photo.jpg', quality=90)
+    scene = Image.fromarray(world.scenes('seen', 1).image[0].permute(1, 2, 0).numpy())
+    scene.resize((1000, 700), Image.BICUBIC).save(folder/'scene.png')
+    photo = Image.fromarray(data.astronaut())
+    photo.resize((1000, 700), Image.BICUBIC).save(folder/'photo.jpg', quality=90)
     photo.resize((12_000, 8_334), Image.BILINEAR).save(folder/'large.jpg', quality=85)
     return world.split('seen').names
 
@@ -99,11 +107,14 @@ def compare(folder, options, picture, words, args):
         turn = {}
         for form, (version, more) in forms.items():
             out = folder/'out'/form
-            cache = folder/f'cache {k} {picture} {Path(options[1]).name}' # of 'first' is empty, and 'again' comes after it
-            turn[form] = measure(version, [str(folder/picture), *words, '--out', str(out), '--overwrite', *options, *more], args, folder/'no cache' if form == 'before' else cache)
+            # of 'first' is empty, and 'again' comes after it
+            cache = folder/f'cache {k} {picture} {Path(options[1]).name}'
+            turn[form] = measure(version, [str(folder/picture), *words, '--out', str(out), '--overwrite', *options,
+                                           *more], args, folder/'no cache' if form == 'before' else cache)
             labels[form] = (out/f'{Path(picture).stem}_labels.png')
         turns.append(turn)
-    return {form: min((turn[form] for turn in turns), key=lambda t: t['all']) for form in forms}, turns, same_labels(labels)
+    return {form: min((turn[form] for turn in turns), key=lambda t: t['all'])
+            for form in forms}, turns, same_labels(labels)
 
 def same_labels(files):
     import numpy as np
@@ -114,24 +125,36 @@ def same_labels(files):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--before', help='folder with another version of the package, such as a git worktree')
-    ap.add_argument('--threads', type=int, default=2); ap.add_argument('--turns', type=int, default=3); ap.add_argument('--words', type=int, default=20)
-    ap.add_argument('--pictures', nargs='+', default=['scene.png', 'large.jpg'], choices=PICTURES); ap.add_argument('--models', nargs='+', default=['small', 'large'], choices=['small', 'large'])
+    ap.add_argument('--threads', type=int, default=2)
+    ap.add_argument('--turns', type=int, default=3)
+    ap.add_argument('--words', type=int, default=20)
+    ap.add_argument('--pictures', nargs='+', default=['scene.png', 'large.jpg'], choices=PICTURES)
+    ap.add_argument('--models', nargs='+', default=['small', 'large'], choices=['small', 'large'])
     ap.add_argument('--clock', choices=CLOCKS, default='wall', help="'cpu' counts the processes' own time only")
     args = ap.parse_args()
     import torch
     with tempfile.TemporaryDirectory() as f:
-        folder = Path(f); words = make_pictures(folder)[:args.words]
+        folder = Path(f)
+        words = make_pictures(folder)[:args.words]
         models = {k: ['--model', 'small'] if k == 'small' else seeded(folder) for k in args.models}
-        print(f"{'model':<7}{'picture':<11}{'run':<8}" + ''.join(f'{s:>9}' for s in (*STAGES, 'all')) + f"{'of before':>11}{'peak GB':>9}"); rows, different = [], 0
+        print(f"{'model':<7}{'picture':<11}{'run':<8}" + ''.join(f'{s:>9}'
+            for s in (*STAGES, 'all')) + f"{'of before':>11}{'peak GB':>9}")
+        rows, different = [], 0
         for model, options in models.items():
             for picture in args.pictures:
-                fastest, turns, off = compare(folder, options, picture, words, args); different += off
+                fastest, turns, off = compare(folder, options, picture, words, args)
+                different += off
                 for form, t in fastest.items():
                     share = t['all']/fastest['before']['all'] if args.before else None
-                    print(f'{model:<7}{picture:<11}{form:<8}' + ''.join(f'{t[s]:>9.2f}' for s in (*STAGES, 'all')) + (f'{share:>11.2f}' if share else ' '*11) + f"{t['peak_gb']:>9.2f}", flush=True)
-                    rows.append(dict(model=model, file=picture, run=form, **{k: round(v, 3) for k, v in t.items()}, **({'share': round(share, 3)} if share else {}), all_turns=[round(turn[form]['all'], 2) for turn in turns]))
+                    print(f'{model:<7}{picture:<11}{form:<8}' + ''.join(f'{t[s]:>9.2f}'
+                        for s in (*STAGES, 'all')) + (f'{share:>11.2f}' if share else ' '*11) + f"{t['peak_gb']:>9.2f}",
+                          flush=True)
+                    rows.append(dict(model=model, file=picture, run=form, **{k: round(v, 3) for k, v in t.items()},
+                                     **({'share': round(share, 3)} if share else {}),
+                                     all_turns=[round(turn[form]['all'], 2) for turn in turns]))
                 if args.before: rows[-1]['labels_that_differ'] = off
-    print(json.dumps(dict(threads=args.threads, clock=args.clock, turns=args.turns, words=args.words, torch=torch.__version__, rows=rows)))
+    print(json.dumps(dict(threads=args.threads, clock=args.clock, turns=args.turns, words=args.words,
+                          torch=torch.__version__, rows=rows)))
     if different: sys.exit(f'{different} labels differ')
 
 if __name__ == '__main__':

@@ -27,8 +27,11 @@ def timed(form, texts, device):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--model', default='ViT-B-16-quickgelu', help="one of open_clip's names")
-    ap.add_argument('--threads', type=int, default=2); ap.add_argument('--repeats', type=int, default=3); ap.add_argument('--device', default='cpu')
-    args = ap.parse_args(); torch.set_num_threads(args.threads)
+    ap.add_argument('--threads', type=int, default=2)
+    ap.add_argument('--repeats', type=int, default=3)
+    ap.add_argument('--device', default='cpu')
+    args = ap.parse_args()
+    torch.set_num_threads(args.threads)
     clip = load_clip(args.model).to(args.device)
     texts = [t.replace('{}', n) for n in NAMES for t in TCL_TEMPLATES]
     def plain(texts): return clip.model.encode_text(clip.tokenizer(texts).to(args.device))
@@ -37,7 +40,8 @@ def main():
     for form in forms.values(): timed(form, texts[:2], args.device)
     turns = [{name: timed(form, texts, args.device) for name, form in forms.items()} for _ in range(args.repeats)]
     whole, slow = turns[0]['plain'][0], min(turn['plain'][1] for turn in turns)
-    print(f"{f'{len(texts)} texts, {args.model}':<32}{'seconds':>9}{'plain/it':>10}{'difference':>12}"); rows = []
+    print(f"{f'{len(texts)} texts, {args.model}':<32}{'seconds':>9}{'plain/it':>10}{'difference':>12}")
+    rows = []
     for name in forms:
         seconds = min(turn[name][1] for turn in turns)
         difference = ((turns[0][name][0]-whole).norm(dim=-1)/whole.norm(dim=-1)).max().item()
@@ -45,7 +49,8 @@ def main():
         print(f'{name:<32}{seconds:>9.3f}{slow/seconds:>10.1f}{difference:>12.1e}', flush=True)
     device = torch.cuda.get_device_name() if args.device == 'cuda' else args.device
     best = next(r for r in rows if r['form'] == f'ours, batches of {PUBLIC}')
-    print(json.dumps(dict(threads=args.threads, device=device, torch=torch.__version__, texts=len(texts), times=best['times'], rows=rows)))
+    print(json.dumps(dict(threads=args.threads, device=device, torch=torch.__version__, texts=len(texts),
+                          times=best['times'], rows=rows)))
     if max(r['difference'] for r in rows) > 1e-5: sys.exit('the embeddings differ by more than rounding')
 
 if __name__ == '__main__': main()

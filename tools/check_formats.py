@@ -30,7 +30,8 @@ def labelled(folder, n):
         pixels = world.scenes('seen', 1, i, 128).image[0].permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(folder/'photos'/('more' if i % 2 else '.')/f'{i}.png')
     words = world.split('seen').names
-    tcl_segment([str(folder/'photos'), *words, '--model', 'small', '--out', str(folder/'masks'), '--save', 'labels,coco,instances'])
+    tcl_segment([str(folder/'photos'), *words, '--model', 'small', '--out', str(folder/'masks'), '--save',
+                 'labels,coco,instances'])
     files = sorted((folder/'photos').rglob('*.png'))
     return {p.relative_to(folder/'photos').as_posix(): np.array(Image.open(folder/'masks'/p.relative_to(folder/'photos').with_name(f'{p.stem}_labels.png'))) for p in files}
 
@@ -48,7 +49,8 @@ def by_pycocotools(path, labels):
     for number, image in read.imgs.items():
         marks = read.imgToAnns[number]
         masks = [read.annToMask(mark) == 1 for mark in marks]
-        same = drawn(masks, [mark['category_id'] - 1 for mark in marks], labels[image['file_name']].shape) == labels[image['file_name']]
+        same = drawn(masks, [mark['category_id'] - 1 for mark in marks],
+                     labels[image['file_name']].shape) == labels[image['file_name']]
         if not same.all(): sys.exit(f"{path}: the masks of {image['file_name']} differ")
     if len(read.imgs) != len(labels): sys.exit(f'{path}: {len(read.imgs)} pictures of {len(labels)}')
     return len(read.anns)
@@ -60,16 +62,19 @@ def by_supervision(path, folder, labels):
     for name, _, found in read:
         truth = labels[Path(name).relative_to(folder/'photos').as_posix()]
         masks = found.mask if len(found) else []
-        if not (drawn(masks, found.class_id, truth.shape) == truth).all(): sys.exit(f'supervision: the masks of {name} differ')
+        if not (drawn(masks, found.class_id, truth.shape) == truth).all():
+            sys.exit(f'supervision: the masks of {name} differ')
     return read
 
 def through_yolo(read, folder):
     "As polygons and back → (polygons, intersection over union of all masks together, in percent)"
     import supervision as sv
     read.as_yolo(str(folder/'yolo'/'images'), str(folder/'yolo'/'labels'), str(folder/'yolo'/'data.yaml'))
-    back = sv.DetectionDataset.from_yolo(str(folder/'yolo'/'images'), str(folder/'yolo'/'labels'), str(folder/'yolo'/'data.yaml'), force_masks=True)
+    back = sv.DetectionDataset.from_yolo(str(folder/'yolo'/'images'), str(folder/'yolo'/'labels'),
+                                         str(folder/'yolo'/'data.yaml'), force_masks=True)
     if back.classes != read.classes: sys.exit('YOLO: other classes')
-    maps = [{Path(name).name: [found.mask[found.class_id == k].any(0) for k in range(len(read.classes))] for name, _, found in one if len(found)} for one in (read, back)]
+    maps = [{Path(name).name: [found.mask[found.class_id == k].any(0) for k in range(len(read.classes))]
+             for name, _, found in one if len(found)} for one in (read, back)]
     both = [(a, b) for name in maps[0] for a, b in zip(maps[0][name], maps[1][name])]
     lines = sum(len(p.read_text().splitlines()) for p in (folder/'yolo'/'labels').glob('*.txt'))
     return lines, 100*sum((a & b).sum() for a, b in both)/sum((a | b).sum() for a, b in both)

@@ -14,7 +14,8 @@ from tcl_nb.segmentation import tcl_segment
 from tcl_nb.training import Recipe, read_recipe, recipes, tcl_train
 from tcl_nb import __version__
 
-TEXTS = ['a cat', 'a dog, a cake and a tree', 'she said "no"', 'a 5" disk', '"quoted"', "it's; fine", 'two\nlines', 'un café', '猫と犬', 'a|b', '[draft] 2', '{x}', '#1 dad', ' padded ', '-', '0815', 'nan', 'None', '']
+TEXTS = ['a cat', 'a dog, a cake and a tree', 'she said "no"', 'a 5" disk', '"quoted"', "it's; fine", 'two\nlines',
+         'un café', '猫と犬', 'a|b', '[draft] 2', '{x}', '#1 dad', ' padded ', '-', '0815', 'nan', 'None', '']
 NAMES = ['a', 'b.c', '2024-01-01_12.30.05', 'x y', 'é', 'p.1', 'p.2', 'UPPER', 'v1.0/k', 'v1.0/l.m']
 
 def broken(r, data):
@@ -25,7 +26,8 @@ def broken(r, data):
         change = r.randrange(4)
         if change == 0: data[at:at+1] = bytes([r.randrange(256)])
         elif change == 1: del data[at:at+r.randint(1, 40)]
-        elif change == 2: data[at:at] = r.choice([b'"', b',', b'\n', b'\0', b"'", b'\t', b'\r', b'\xff', b'{', b'[' * 50])
+        elif change == 2:
+            data[at:at] = r.choice([b'"', b',', b'\n', b'\0', b"'", b'\t', b'\r', b'\xff', b'{', b'[' * 50])
         else: data = data[:at] + data[at:at+20]*2 + data[at+20:]
     return bytes(data)
 
@@ -46,7 +48,8 @@ def count(spec, **columns):
     except TclError as e:
         assert 'no readable pair' in str(e), e
         return rows, []
-    faults = sum(stream.skipped.values()) - before # those before the first pair come a second time, before the second epoch's first
+    # those before the first pair come a second time, before the second epoch's first
+    faults = sum(stream.skipped.values()) - before
     assert len(pairs) + faults == rows, f'{rows} rows, but {len(pairs)} pairs and {faults} faults'
     return rows, pairs
 
@@ -62,15 +65,20 @@ def told(r, i, there, lines):
 
 def as_csv(r, rows, mark, ending):
     "(text of a table, what each row may give): rows as a program writes them, and as people do: quotes forgotten, too short, quotes left open"
-    names = {'image': r.choice(['image', 'Image', 'file_name', 'filepath', 'IMAGE_PATH']), 'caption': r.choice(['caption', 'Caption', 'text', 'title', 'comment'])}
-    order, quoting, out, wanted = ['id', 'image', 'caption'][r.randint(0, 1):], r.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), io.StringIO(), []
+    names = {'image': r.choice(['image', 'Image', 'file_name', 'filepath', 'IMAGE_PATH']),
+             'caption': r.choice(['caption', 'Caption', 'text', 'title', 'comment'])}
+    order = ['id', 'image', 'caption'][r.randint(0, 1):]
+    quoting = r.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+    out, wanted = io.StringIO(), []
     write = csv.writer(out, delimiter=mark, lineterminator=ending, quoting=quoting).writerow
     if r.random() < .1: out.write(f'sep={mark}{ending}')
     write([names.get(k, k) for k in order])
     by_hand = all('\n' not in t for _, texts, _ in rows for t in texts)
-    unclosed = quoting == csv.QUOTE_MINIMAL and mark != '\t' # one in a table: two open quotes close each other, and nobody can tell
+    # one in a table: two open quotes close each other, and nobody can tell
+    unclosed = quoting == csv.QUOTE_MINIMAL and mark != '\t'
     for i, (name, texts, good) in enumerate(rows):
-        before, kind = [str(i)]*('id' in order) + [name], r.choice(['', '', '', 'commas', 'open', 'short']) if by_hand else ''
+        before = [str(i), name] if 'id' in order else [name]
+        kind = r.choice(['', '', '', 'commas', 'open', 'short']) if by_hand else ''
         if kind == 'open' and not unclosed: kind = ''
         if kind == 'short' and not any(before): kind = '' # an empty line is no row
         unclosed = unclosed and kind != 'open'
@@ -79,17 +87,24 @@ def as_csv(r, rows, mark, ending):
         elif kind == 'short': out.write(mark.join(before) + ending)
         else: write([*before, texts[0]])
         whole = bool(name) and name not in ('gone.jpg', 'bad.jpg') and name in told.there
-        wanted.append({'commas': [clean(f'a dog{mark} a cake{mark}{mark} a tree')], 'open': ['a dog'], 'short': []}.get(kind, [clean(texts[0])]*usable(texts[0])) if whole else [])
+        wanted.append({'commas': [clean(f'a dog{mark} a cake{mark}{mark} a tree')], 'open': ['a dog'],
+                       'short': []}.get(kind, [clean(texts[0])]*usable(texts[0])) if whole else [])
         if r.random() < .05: out.write(ending)
     return out.getvalue(), wanted
 
 def as_json(r, rows, kind):
     "The same in json's forms"
-    forms = [lambda n, t: dict(file_name=n, text=t), lambda n, t: dict(Image=n, captions=[None, *t]), lambda n, t: dict(filename=n, sentences=[dict(raw=x, tokens=[]) for x in t]), lambda n, t: dict(image=n, caption=json.dumps(t))]
+    forms = [lambda n, t: dict(file_name=n, text=t), lambda n, t: dict(Image=n, captions=[None, *t]),
+             lambda n, t: dict(filename=n, sentences=[dict(raw=x, tokens=[]) for x in t]),
+             lambda n, t: dict(image=n, caption=json.dumps(t))]
     form = r.choice(forms)
     made = [form(n, t) for n, t, _ in rows]
-    if kind == 'jsonl': return r.choice(['\n', '\r\n', '\n\n']).join(json.dumps(m, ensure_ascii=r.random() < .5) for m in made)
-    if kind == 'coco': return json.dumps(dict(images=[dict(id=i, file_name=n) for i, (n, _, _) in enumerate(rows)], annotations=r.sample(notes := [dict(image_id=i, caption=t) for i, (_, ts, _) in enumerate(rows) for t in ts], len(notes))))
+    if kind == 'jsonl':
+        return r.choice(['\n', '\r\n', '\n\n']).join(json.dumps(m, ensure_ascii=r.random() < .5) for m in made)
+    if kind == 'coco':
+        return json.dumps(dict(images=[dict(id=i, file_name=n) for i, (n, _, _) in enumerate(rows)],
+                               annotations=r.sample(notes := [dict(image_id=i, caption=t)
+                                   for i, (_, ts, _) in enumerate(rows) for t in ts], len(notes))))
     return json.dumps(r.choice([made, dict(version=1, images=made)]))
 
 def tables(r, folder):
@@ -98,11 +113,13 @@ def tables(r, folder):
     told.there = {f'{i}.jpg' for i in range(number) if r.random() < .8}
     for name in told.there: (folder/name).write_bytes(picture())
     (folder/'bad.jpg').write_bytes(r.choice([b'', b'no picture', picture()[:200]]))
-    kind, lines = r.choice([('csv', ','), ('csv', ';'), ('tsv', '\t'), ('csv', '|'), ('jsonl', ''), ('ndjson', ''), ('json', ''), ('coco', '')]), r.random() < .3
+    kind, lines = r.choice([('csv', ','), ('csv', ';'), ('tsv', '\t'), ('csv', '|'), ('jsonl', ''), ('ndjson', ''),
+                            ('json', ''), ('coco', '')]), r.random() < .3
     rows = [told(r, i, told.there, lines) for i in range(number)]
     if kind[1]: text, wanted = as_csv(r, rows, kind[1], r.choice(['\n', '\r\n']))
     else: text, wanted = as_json(r, rows, 'jsonl' if kind[0] == 'ndjson' else kind[0]), [good for _, _, good in rows]
-    path, codes = folder/f't.{"json" if kind[0] == "coco" else kind[0]}', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'utf-32', 'cp1252']
+    path = folder/f't.{"json" if kind[0] == "coco" else kind[0]}'
+    codes = ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'utf-32', 'cp1252']
     code = r.choice([c for c in codes if c != 'cp1252' or text.isascii() or not any(ord(c) > 255 for c in text)])
     if code[-2:] in ('le', 'be') and not text[:200].isascii(): code = 'utf-16'
     data, whole = text.encode(code), r.random() < .6
@@ -120,10 +137,14 @@ def shard_of(r, names):
     members, captions = [], {}
     for i, name in enumerate(names):
         captions[name] = f'a cat of {"abcdefghij"[i]}'
-        files = [(f'{name}.{r.choice(["jpg", "JPG", "jpeg"])}', picture()), r.choice([(f'{name}.txt', captions[name].encode()), (f'{name}.json', json.dumps(dict(text=captions[name], id=i)).encode())])]
-        files += r.sample([(f'{name}.seg.png', picture('blue', 'PNG')), (f'{name}.cls', b'3'), (f'{name}.depth.npy', b'?')], r.randint(0, 2))
+        files = [(f'{name}.{r.choice(["jpg", "JPG", "jpeg"])}', picture()),
+                 r.choice([(f'{name}.txt', captions[name].encode()),
+                           (f'{name}.json', json.dumps(dict(text=captions[name], id=i)).encode())])]
+        files += r.sample([(f'{name}.seg.png', picture('blue', 'PNG')), (f'{name}.cls', b'3'),
+                           (f'{name}.depth.npy', b'?')], r.randint(0, 2))
         members += sorted(files) if r.random() < .7 else r.sample(files, len(files))
-        if r.random() < .3: members.append((r.choice([f'._{name}.jpg'.replace('v1.0/', ''), '__MACOSX/._x.jpg', '.DS_Store']), b'?'))
+        if r.random() < .3:
+            members.append((r.choice([f'._{name}.jpg'.replace('v1.0/', ''), '__MACOSX/._x.jpg', '.DS_Store']), b'?'))
     return members, captions
 
 def shards(r, folder):
@@ -135,7 +156,8 @@ def shards(r, folder):
     elif way == 'sorted by ending': members.sort(key=lambda m: m[0].rpartition('.')[2])
     elif way == 'lost': members = [m for m in members if r.random() < .7]
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode='w', format=r.choice([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])) as tar:
+    with tarfile.open(fileobj=out, mode='w',
+                      format=r.choice([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])) as tar:
         for name, data in members:
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -145,7 +167,8 @@ def shards(r, folder):
     if way == 'broken': return
     for key, caption in pairs: assert captions.get(key) == caption, f'{key} has the caption {caption!r}'
     assert len(dict(pairs)) == len(pairs), f'a pair comes twice: {pairs}'
-    if way == 'whole': assert (rows, dict(pairs)) == (len(names), captions), f'{captions} were written; {rows} rows, {pairs} were read'
+    if way == 'whole':
+        assert (rows, dict(pairs)) == (len(names), captions), f'{captions} were written; {rows} rows, {pairs} were read'
     if way != 'lost': assert rows >= len(names), f'{len(names)} pairs were written, in some order, and {rows} rows read'
 
 def labels(r, folder):
@@ -160,11 +183,14 @@ def labels(r, folder):
     made.save(folder/'labels'/'a.png')
     Image.new('RGB', made.size).save(folder/'pictures'/'a.png')
     if r.random() < .4: (folder/'labels'/'a.png').write_bytes(broken(r, (folder/'labels'/'a.png').read_bytes()))
-    elif mode in ('L', 'P'): assert (read_labels(folder/'labels'/'a.png') == numbers).all(), 'other numbers than were written'
+    elif mode in ('L', 'P'):
+        assert (read_labels(folder/'labels'/'a.png') == numbers).all(), 'other numbers than were written'
     names = ['background', *'abc'][:r.randint(2, 4)]
-    own = folder_benchmark(folder/'pictures', folder/'labels', names, r.random() < .5, zero=r.choice(['class', 'ignored']))
+    own = folder_benchmark(folder/'pictures', folder/'labels', names, r.random() < .5,
+                           zero=r.choice(['class', 'ignored']))
     _, found = own[0]
-    assert found.numel() == made.size[0]*made.size[1] and all(0 <= k < len(own.names) + own.background or k == 255 for k in found.unique().tolist())
+    known = {*range(len(own.names) + own.background), 255}
+    assert found.numel() == made.size[0]*made.size[1] and known.issuperset(found.unique().tolist())
     check_count(own, rng)
 
 class Guesses:
@@ -185,17 +211,22 @@ def check_count(own, rng):
         if label != 255: right[label, guess] += 1
     assert (matrix == right).all(), 'another count than pixel by pixel'
     zero, names = own.table[0], len(own.names) + own.background
-    assert zero in (0, 255) and own.table[1:names].tolist() == [k - (zero == 255) for k in range(1, names)], 'labels are shifted'
+    shifted = [k - (zero == 255) for k in range(1, names)]
+    assert zero in (0, 255) and own.table[1:names].tolist() == shifted, 'labels are shifted'
 
 def called(command, argv):
     "A command must end by itself, with one line for a mistake"
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-        try: command(argv); code = 0
+        try:
+            command(argv)
+            code = 0
         except SystemExit as e: code = e.code or 0
     lines = said.getvalue().strip().splitlines()
     assert code in (0, 1, 2), f'{argv}: exit code {code}'
-    assert not isinstance(code, str) and (code != 2 or len([line for line in lines if line.startswith(command.__name__ + ': ')]) >= 1 and 'Traceback' not in said.getvalue()), f'{argv}: {lines[-3:]}'
+    assert not isinstance(code, str) and (code != 2
+        or len([line for line in lines if line.startswith(command.__name__ + ': ')]) >= 1
+                                          and 'Traceback' not in said.getvalue()), f'{argv}: {lines[-3:]}'
     return code
 
 def lines(r, folder):
@@ -203,31 +234,49 @@ def lines(r, folder):
     os.chdir(folder)
     (folder/'p.png').write_bytes(picture('green', 'PNG', (20, 14)))
     (folder/'cut.png').write_bytes((folder/'p.png').read_bytes()[:40])
-    words = ['p.png', 'cut.png', 'none.png', '*.png', '.', 'cat', 'cat,dog', 'person=man,woman', '=', ',', '', 'é\udce9', '猫', '--', '-1', 'Cat', '--words', 'x=', 'a=b=c', '\n', 'hedgehog', 'cake', '/', '0', 'nul\0', 'day3/', '~/x', 'x.heic', 'cat;dog', 'Cat', 'hot  dog', '猫，狗', '[', '**', 'a/b']
-    options = [['--model', 'small'], ['--model', 'none.pth'], ['--save', r.choice(['labels', 'coco,npz', 'gif', ''])], ['--background', r.choice(['none', '.3', 'sky,wall', '-1', 'nan'])], ['--short', r.choice(['64', '0', 'x'])],
-               ['--no-such'], ['--out', r.choice(['o', '', 'p.png', '007'])], ['--device', r.choice(['cpu', 'meta', 'gpu'])], ['--overwrite']]
+    words = ['p.png', 'cut.png', 'none.png', '*.png', '.', 'cat', 'cat,dog', 'person=man,woman', '=', ',', '',
+             'é\udce9', '猫', '--', '-1', 'Cat', '--words', 'x=', 'a=b=c', '\n', 'hedgehog', 'cake', '/', '0', 'nul\0',
+             'day3/', '~/x', 'x.heic', 'cat;dog', 'Cat', 'hot  dog', '猫，狗', '[', '**', 'a/b']
+    options = [['--model', 'small'], ['--model', 'none.pth'], ['--save', r.choice(['labels', 'coco,npz', 'gif', ''])],
+               ['--background', r.choice(['none', '.3', 'sky,wall', '-1', 'nan'])],
+               ['--short', r.choice(['64', '0', 'x'])],
+               ['--no-such'], ['--out', r.choice(['o', '', 'p.png', '007'])],
+               ['--device', r.choice(['cpu', 'meta', 'gpu'])], ['--overwrite']]
     argv = [['--model', 'small'], *([w] for w in r.sample(words, r.randint(0, 4))), *r.sample(options, r.randint(0, 3))]
     r.shuffle(argv)
     code, argv = called(tcl_segment, sum(argv, [])), sum(argv, [])
-    if code == 0 and '--out' not in argv and '--save' not in argv: assert list(Path('masks').rglob('*_labels.png')), f'{argv}: it ended well, and nothing was written'
-    fields = ['short=64', 'short=0', 'pamr=false', 'x', 'scale=nan', 'blend=', 'names=none', 'templates=[]', 'background=null', 'only=3', 'stride=1e99', 'mean=1']
-    called(tcl_eval, ['--show', '--set', *r.sample(fields, r.randint(1, 3)), *r.choice([[], ['--benchmark', 'voc'], ['--images', '.'], ['--protocol', 'x'], ['--limit', '-1']])])
-    called(tcl_train, ['--show', r.choice(['small', 'none', 'p.png', '.']), *[change(r) for _ in range(r.randint(0, 4))]])
-    called(tcl_embed, r.sample(['csv:p.png', 'wds:.', 'folder:.', 'parquet:*', 'hub:', 'x', '--clip', 'small', '--out', 'o/x', '--batch', '0'], r.randint(0, 6)))
-    called(tcl_prepare, r.sample(['voc', 'context', 'camvid', 'x', 'all', '--check', '--data', '.', 'none', '--split', 'train', '--workers', '0'], r.randint(0, 5)))
-    called(tcl_export, r.sample(['small', 'p.png', '.', '--format', 'gif', '--size', '0', '64', '--words', 'cat', '=', '--out', 'p.png', '--no'], r.randint(0, 2)) + ['--size', 'x', '1'])
-    called(tcl_align, ['--show', r.choice(['photo', 'own', 'none', 'p.png']), *[change(r) for _ in range(r.randint(0, 3))]])
+    if code == 0 and '--out' not in argv and '--save' not in argv:
+        assert list(Path('masks').rglob('*_labels.png')), f'{argv}: it ended well, and nothing was written'
+    fields = ['short=64', 'short=0', 'pamr=false', 'x', 'scale=nan', 'blend=', 'names=none', 'templates=[]',
+              'background=null', 'only=3', 'stride=1e99', 'mean=1']
+    called(tcl_eval, ['--show', '--set', *r.sample(fields, r.randint(1, 3)),
+                      *r.choice([[], ['--benchmark', 'voc'], ['--images', '.'], ['--protocol', 'x'],
+                                 ['--limit', '-1']])])
+    called(tcl_train, ['--show', r.choice(['small', 'none', 'p.png', '.']),
+                       *[change(r) for _ in range(r.randint(0, 4))]])
+    called(tcl_embed, r.sample(['csv:p.png', 'wds:.', 'folder:.', 'parquet:*', 'hub:', 'x', '--clip', 'small', '--out',
+                                'o/x', '--batch', '0'], r.randint(0, 6)))
+    called(tcl_prepare, r.sample(['voc', 'context', 'camvid', 'x', 'all', '--check', '--data', '.', 'none', '--split',
+                                  'train', '--workers', '0'], r.randint(0, 5)))
+    called(tcl_export, r.sample(['small', 'p.png', '.', '--format', 'gif', '--size', '0', '64', '--words', 'cat', '=',
+                                 '--out', 'p.png', '--no'], r.randint(0, 2)) + ['--size', 'x', '1'])
+    called(tcl_align, ['--show', r.choice(['photo', 'own', 'none', 'p.png']),
+                       *[change(r) for _ in range(r.randint(0, 3))]])
 
 def change(r):
     "key=value, more or less"
     key = r.choice([*Recipe.__dataclass_fields__, 'x', '', 'out', 'sources'])
-    return key + r.choice(['=', '=', '=', '']) + r.choice(['1', '-1', '1e400', 'nan', 'null', '[', '{a: 1}', '[1, [2]]', '*x', '!!python/name:os.system', 'yes', '007', '12:30', ' ', '"', "'a", 'a: b: c', '&a [*a]', '\t', '🙂', '0x1f', '.inf', '2024-01-01'])
+    return key + r.choice(['=', '=', '=', '']) + r.choice(['1', '-1', '1e400', 'nan', 'null', '[', '{a: 1}', '[1, [2]]',
+        '*x', '!!python/name:os.system', 'yes', '007', '12:30', ' ', '"', "'a", 'a: b: c', '&a [*a]', '\t', '🙂', '0x1f',
+                                                           '.inf', '2024-01-01'])
 
 def recipe_files(r, folder):
     "Recipes: a Recipe or a line"
-    text = yaml.safe_dump({r.choice([*Recipe.__dataclass_fields__, 'x']): r.choice([1, -1, 0.5, None, 'a', [], {}, True, [1], {'a': 1}, '1e-3', 10**30]) for _ in range(r.randint(0, 5))})
+    text = yaml.safe_dump({r.choice([*Recipe.__dataclass_fields__, 'x']): r.choice([1, -1, 0.5, None, 'a', [], {}, True,
+        [1], {'a': 1}, '1e-3', 10**30]) for _ in range(r.randint(0, 5))})
     known = r.choice(list(recipes().values())).read_bytes()
-    (folder/'r.yaml').write_bytes(r.choice([text.encode(), known, broken(r, known), broken(r, text.encode()), b'[' * 400, b'&a [*a, *a]', b'a: &a [*a]\n']))
+    (folder/'r.yaml').write_bytes(r.choice([text.encode(), known, broken(r, known), broken(r, text.encode()),
+                                            b'[' * 400, b'&a [*a, *a]', b'a: &a [*a]\n']))
     made = read_recipe(str(folder/'r.yaml'), [change(r) for _ in range(r.randint(0, 2))])
     assert isinstance(made, Recipe)
     typed = ''.join(r.choice('0123456789abcxyz_-./:#~ ') for _ in range(r.randint(1, 12)))
@@ -271,7 +320,8 @@ def main():
             try: one(kind, seed)
             except (Exception, TooLong) as e:
                 wrong += 1
-                print(f'{kind}, seed {seed}: {type(e).__name__}: {e}', *traceback.format_exc(limit=-2).splitlines()[1:-1], sep='\n', flush=True)
+                print(f'{kind}, seed {seed}: {type(e).__name__}: {e}',
+                      *traceback.format_exc(limit=-2).splitlines()[1:-1], sep='\n', flush=True)
             seed += 1
         print(f'{kind}: {seed - args.seed} inputs from seed {args.seed}, {wrong} faults', flush=True)
         failed += wrong

@@ -40,8 +40,10 @@ def learned(world, clip, weights, steps, batch, seed, others=False):
 @torch.no_grad()
 def six_terms(objective, world, clip):
     "The terms on 32 pairs of the validation set"
-    scenes = world.scenes('val', 32); torch.manual_seed(0)
-    terms = Objective(clip, objective.grounder)(normalise(scenes.image, clip.mean, clip.std), clip.text_embedding(scenes.captions))
+    scenes = world.scenes('val', 32)
+    torch.manual_seed(0)
+    terms = Objective(clip, objective.grounder)(normalise(scenes.image, clip.mean, clip.std),
+                                                clip.text_embedding(scenes.captions))
     return {name: terms[name].item() for name in WEIGHTS}
 
 def changes():
@@ -53,11 +55,18 @@ def changes():
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ap.add_argument('--steps', type=int, default=40); ap.add_argument('--batch', type=int, default=16); ap.add_argument('--scenes', type=int, default=25)
-    ap.add_argument('--seed', type=int, default=0); ap.add_argument('--only', nargs='+', help='words in what is broken'); ap.add_argument('--log')
-    args = ap.parse_args(); world, clip = SmallWorld.load(), load_clip('small'); lines = []
+    ap.add_argument('--steps', type=int, default=40)
+    ap.add_argument('--batch', type=int, default=16)
+    ap.add_argument('--scenes', type=int, default=25)
+    ap.add_argument('--seed', type=int, default=0)
+    ap.add_argument('--only', nargs='+', help='words in what is broken')
+    ap.add_argument('--log')
+    args = ap.parse_args()
+    world, clip = SmallWorld.load(), load_clip('small')
+    lines = []
     def say(*words):
-        lines.append(' '.join(words)); print(lines[-1], flush=True)
+        lines.append(' '.join(words))
+        print(lines[-1], flush=True)
         if args.log: Path(args.log).write_text('\n'.join(lines) + '\n')
     say(f'# python tools/learning.py --steps {args.steps} --batch {args.batch} --scenes {args.scenes} --seed {args.seed}')
     say(f"# {date.today()}, Python {platform.python_version()}, torch {version('torch')}, {torch.get_num_threads()} thread; mIoU in percent")
@@ -67,7 +76,9 @@ def main():
         if args.only and not any(word in name for word in args.only): continue
         start = time.process_time()
         objective = learned(world, clip, weights, args.steps, args.batch, args.seed, others)
-        found = measured(tcl_system(clip, objective.grounder), world, clip, args.scenes); took = time.process_time() - start
-        say(f'{name:<28}{found:6.1f}', ''.join(f'{value:12.3f}' for value in six_terms(objective, world, clip).values()), f'{took:6.0f}')
+        found = measured(tcl_system(clip, objective.grounder), world, clip, args.scenes)
+        took = time.process_time() - start
+        say(f'{name:<28}{found:6.1f}', ''.join(f'{value:12.3f}'
+                                               for value in six_terms(objective, world, clip).values()), f'{took:6.0f}')
 
 if __name__ == '__main__': main()

@@ -23,14 +23,18 @@ def forget_peak():
 def measuring(clock='wall'):
     "Yields a dict that has 'seconds' ('cpu': of the process's own time) and 'bytes', the extra memory, when the block is left"
     now = time.process_time if clock == 'cpu' else time.perf_counter
-    out = {}; forget_peak(); before, start = memory('VmRSS'), now()
+    out = {}
+    forget_peak()
+    before, start = memory('VmRSS'), now()
     yield out
     out.update(seconds=now()-start, bytes=max(memory('VmHWM')-before, 4096))
 
 def in_a_process(script, options, threads, version=None):
     "Run a script with options in a fresh Python process, with the package beside it or another version's folder → what its last line says, read as JSON"
     root = str(Path(version or Path(script).resolve().parent.parent).resolve())
-    env = {**os.environ, **dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(threads)), 'PYTHONPATH': os.pathsep.join([root, os.environ.get('PYTHONPATH', '')])}
+    env = {**os.environ, **dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(threads)),
+           'PYTHONPATH': os.pathsep.join([root, os.environ.get('PYTHONPATH', '')])}
     done = subprocess.run([sys.executable, script, *map(str, options)], env=env, stdout=subprocess.PIPE, text=True)
-    if done.returncode: sys.exit(f"{Path(script).stem}: the process for {' '.join(map(str, options))} ended with {done.returncode}")
+    if done.returncode:
+        sys.exit(f"{Path(script).stem}: the process for {' '.join(map(str, options))} ended with {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])

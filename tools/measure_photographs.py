@@ -49,7 +49,8 @@ def things(classes):
     mine = [name for name in classes.names if name in known]
     table = {i: mine.index(name) + 1 if name in mine else 0 for i, name in enumerate(classes.names)}
     words = {name: classes.words[name] for name in mine}
-    return replace(classes, key='coco_things', names=tuple(mine), background=True, words=words, table=label_table(table))
+    return replace(classes, key='coco_things', names=tuple(mine), background=True, words=words,
+                   table=label_table(table))
 
 def opened(folder, key, part):
     "One of the sets"
@@ -82,7 +83,8 @@ class Sheet:
 def threshold(evaluation, folder):
     "The background threshold that is best on the set's val part"
     held = opened(folder, evaluation.classes.key, 'val')
-    labeller = Labeller(load_system(evaluation.system, evaluation.clip, evaluation.grounder, evaluation.used.blend), evaluation.clip,
+    labeller = Labeller(load_system(evaluation.system, evaluation.clip, evaluation.grounder, evaluation.used.blend),
+                        evaluation.clip,
                         evaluation.used, held, prune=False)
     curve = threshold_curve(labeller, held)
     return max(curve, key=curve.get)
@@ -97,8 +99,10 @@ def measured(evaluation, sheet, **about):
     result = evaluation.run(progress=False)
     changed = {k: v for k, v in result.used.items() if v != PROTOCOLS['photo'].facts()[k] and k != 'name'}
     classes = {name: round(value, 1) for name, value in result.classes.items() if value == value}
-    sheet.add(dict(**about, pictures=len(result.pictures), miou=round(result.miou, 2), accuracy=round(result.accuracy, 2), settings=changed,
-                   clip=short_name(result.weights['clip']), weights=result.weights['hash'], date=result.date, threads=torch.get_num_threads(),
+    sheet.add(dict(**about, pictures=len(result.pictures), miou=round(result.miou, 2),
+                   accuracy=round(result.accuracy, 2), settings=changed,
+                   clip=short_name(result.weights['clip']), weights=result.weights['hash'], date=result.date,
+                   threads=torch.get_num_threads(),
                    versions=result.versions, about=evaluation.about, classes=classes))
 
 def ceiling(args, sheet):
@@ -116,8 +120,10 @@ def ceiling(args, sheet):
                 best = F.interpolate(maps, size=truth.shape, mode='bilinear', align_corners=False)[0].argmax(0)
                 matrix += confusion(best, truth, 22)
         for matrix, refined in zip(matrices, (False, True)):
-            sheet.add(dict(system='truth', set='msrc', part=args.part, pamr=refined, cells=cells, mask=side, short=args.short, pictures=len(classes),
-                           miou=round(mean_iou(matrix), 2), date=date.today().isoformat(), about=f'truth {cells} {side} {args.short} {args.part} {refined}'))
+            sheet.add(dict(system='truth', set='msrc', part=args.part, pamr=refined, cells=cells, mask=side,
+                           short=args.short, pictures=len(classes),
+                           miou=round(mean_iou(matrix), 2), date=date.today().isoformat(),
+                           about=f'truth {cells} {side} {args.short} {args.part} {refined}'))
 
 def naming(args, sheet):
     "For each set, in how many captions its classes are named, in the singular or with an s"
@@ -128,7 +134,8 @@ def naming(args, sheet):
         for name, words in opened(args.folder, key, args.part).words.items():
             pattern = re.compile('|'.join(rf"\b{re.escape(word.lower())}s?\b" for word in words))
             counts[name] = sum(bool(pattern.search(caption)) for caption in captions)
-        sheet.add(dict(system='captions', set=key, part=args.part, captions=len(captions), date=date.today().isoformat(),
+        sheet.add(dict(system='captions', set=key, part=args.part, captions=len(captions),
+                       date=date.today().isoformat(),
                        about=f'captions {key} {args.part} {len(captions)}', classes=counts))
 
 @torch.no_grad()
@@ -140,7 +147,8 @@ def separation(args, sheet, name, weights, system, clip, grounder):
         about = f'separation {evaluation.about}'
         if sheet.has(about): continue
         classes, used = evaluation.classes, evaluation.used
-        dense, text = load_system(name, clip, grounder, used.blend), clip.class_embedding(list(classes.names), used.prompts)
+        dense = load_system(name, clip, grounder, used.blend)
+        text = clip.class_embedding(list(classes.names), used.prompts)
         found = {k: [] for k in classes.names}
         for image, truth in (classes[i] for i in range(len(classes))):
             size = [side//clip.patch*clip.patch for side in fit_size(image.shape[1:], used.short, used.long)]
@@ -150,17 +158,21 @@ def separation(args, sheet, name, weights, system, clip, grounder):
             for i in truth[known].unique().tolist():
                 there = truth[known] == i
                 if not there.all(): found[classes.names[i]].append(100*roc_auc_score(there, maps[i][known]))
-        sheet.add(dict(system='separation', of=name, grounder=short_name(weights), set=key, part=args.part, pictures=len(classes),
-                       clip=short_name(args.clip), settings=dict(short=used.short), date=date.today().isoformat(), threads=torch.get_num_threads(),
+        sheet.add(dict(system='separation', of=name, grounder=short_name(weights), set=key, part=args.part,
+                       pictures=len(classes),
+                       clip=short_name(args.clip), settings=dict(short=used.short), date=date.today().isoformat(),
+                       threads=torch.get_num_threads(),
                        versions=evaluation.versions, about=about,
-                       shown={k: len(v) for k, v in found.items() if v}, classes={k: round(sum(v)/len(v), 2) for k, v in found.items() if v}))
+                       shown={k: len(v) for k, v in found.items() if v},
+                       classes={k: round(sum(v)/len(v), 2) for k, v in found.items() if v}))
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('folder', type=Path)
     ap.add_argument('--json', required=True)
     ap.add_argument('--part', default='test', choices=('val', 'test'))
-    ap.add_argument('--sets', nargs='+', default=['msrc', 'coco', 'camvid'], choices=('msrc', 'coco', 'camvid', 'coco_things'))
+    ap.add_argument('--sets', nargs='+', default=['msrc', 'coco', 'camvid'],
+                    choices=('msrc', 'coco', 'camvid', 'coco_things'))
     ap.add_argument('--clip', default='photo', help='a tower: photo, photo-minilm, or a file')
     ap.add_argument('--system', nargs='+', default=['tcl'])
     ap.add_argument('--weights', nargs='+', default=['photo'], help='grounders, for the system tcl')
@@ -170,7 +182,8 @@ def main():
     ap.add_argument('--limit', type=int, help='so many pictures of each set')
     ap.add_argument('--ceiling', action='store_true', help='what PAMR mends of coarse true masks')
     ap.add_argument('--captions', help='a csv of captions, to count class names in')
-    ap.add_argument('--separation', action='store_true', help='how well each word alone tells its pixels from the others')
+    ap.add_argument('--separation', action='store_true',
+                    help='how well each word alone tells its pixels from the others')
     ap.add_argument('--short', type=int, default=320, help='for --ceiling')
     args = ap.parse_args()
     sheet = Sheet(args.json, 'python tools/measure_photographs.py FOLDER …; see the results chapter')
@@ -196,7 +209,8 @@ def main():
                 if classes.background:
                     found = threshold(evaluation, args.folder)
                     evaluation = Evaluation(system, clip, classes, protocol.at(found), grounder, name)
-                measured(evaluation, sheet, system=name, grounder=short_name(weights), set=key, part=args.part, pamr=refined == 'true')
+                measured(evaluation, sheet, system=name, grounder=short_name(weights), set=key, part=args.part,
+                         pamr=refined == 'true')
 
 if __name__ == '__main__':
     try: main()

@@ -46,7 +46,8 @@ class Small:
         key = name, power, refine
         if key not in self.kept:
             text = self.clip.class_embedding(self.world.split(name).names)
-            system = tcl_system(self.clip, self.grounder, refine=partial(pamr, dilations=SMALL_SETTINGS.dilations) if refine else None, affinity=power)
+            system = tcl_system(self.clip, self.grounder, refine=partial(pamr, dilations=SMALL_SETTINGS.dilations)
+                                if refine else None, affinity=power)
             maps = [system(normalise(x), text) for x in self.scenes(name).image.split(50)]
             self.kept[key] = F.interpolate(torch.cat(maps), size=(64, 64), mode='bilinear', align_corners=False)
         return self.kept[key]
@@ -58,7 +59,8 @@ class Small:
 def best_of(small, name, row):
     "(winner, its score) at every pixel"
     maps = small.masks(name, row['power'], row['pamr'])
-    if row['make']: maps = torch.stack([region_means(m, r) for m, r in zip(maps, small.regions(name, row['make'], row['how']))])
+    if row['make']:
+        maps = torch.stack([region_means(m, r) for m, r in zip(maps, small.regions(name, row['make'], row['how']))])
     score, best = maps.max(1)
     return best, score
 
@@ -66,7 +68,8 @@ def matrices(small, name, best, score, threshold):
     "A confusion matrix for each scene [n,c,c]"
     split = small.world.split(name)
     predicted = label(best, score, threshold) if split.background else best
-    return torch.stack([confusion(p, t, len(split.names) + split.background) for p, t in zip(predicted, small.truth(name))])
+    return torch.stack([confusion(p, t, len(split.names) + split.background)
+                        for p, t in zip(predicted, small.truth(name))])
 
 def at_best(small, row):
     "(threshold, mIoU) on the validation scenes"
@@ -80,15 +83,19 @@ def chosen(small, rows):
     for row, miou in zip(rows, found): print(told(row), round(miou, 2), flush=True)
     return rows[found.index(max(found))]
 
-def versions(): return dict(tcl_nb=__version__, torch=torch.__version__, skimage=skimage.__version__, python=platform.python_version())
+def versions():
+    return dict(tcl_nb=__version__, torch=torch.__version__, skimage=skimage.__version__,
+                python=platform.python_version())
 
 def row(power=0., pamr=False, make=None, **how): return dict(power=power, pamr=pamr, make=make, how=how)
-def told(row): return dict(power=row['power'], pamr=row['pamr'], segments=row['make'] and row['make'].__name__, **row['how'])
+def told(row):
+    return dict(power=row['power'], pamr=row['pamr'], segments=row['make'] and row['make'].__name__, **row['how'])
 
 def spread(counts, draws=200):
     "Standard deviation of mIoU over draws of scenes"
     g = torch.Generator().manual_seed(0)
-    return torch.tensor([mean_iou(counts[torch.randint(len(counts), (len(counts),), generator=g)].sum(0)) for _ in range(draws)]).std().item()
+    return torch.tensor([mean_iou(counts[torch.randint(len(counts), (len(counts),), generator=g)].sum(0))
+                         for _ in range(draws)]).std().item()
 
 def measured(small, one):
     "A row of the table"
@@ -107,10 +114,13 @@ PHOTO_SCALES = [dict(scale=float(s), least=m) for s in (50, 200) for m in (100, 
 
 def on_photographs(args):
     "Rows on photographs with labels"
-    own, segmenter = folder_benchmark(args.images, args.labels, args.classes), Segmenter.from_pretrained('photo', device='cpu')
+    own = folder_benchmark(args.images, args.labels, args.classes)
+    segmenter = Segmenter.from_pretrained('photo', device='cpu')
     variants = [row(pamr=pamr, make=make, **how) for pamr in (False, True)
-                for make, how in ((None, {}), *((slic, h) for h in PHOTO_SIDES), *((felzenszwalb, h) for h in PHOTO_SCALES))]
-    matrices = torch.zeros(2, len(variants), len(own.names), len(own.names), dtype=torch.int64) # of every other one, and of those between
+                for make, how in ((None, {}), *((slic, h) for h in PHOTO_SIDES),
+                                  *((felzenszwalb, h) for h in PHOTO_SCALES))]
+    # of every other one, and of those between
+    matrices = torch.zeros(2, len(variants), len(own.names), len(own.names), dtype=torch.int64)
     groups = [own.words[name] for name in own.names]
     for i in range(len(own)):
         image, truth = own[i]
@@ -137,7 +147,8 @@ def on_photographs(args):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    ap.add_argument('--json', type=Path, required=True); ap.add_argument('--scenes', type=int, default=300)
+    ap.add_argument('--json', type=Path, required=True)
+    ap.add_argument('--scenes', type=int, default=300)
     for option in ('images', 'labels', 'classes'): ap.add_argument(f'--{option}', type=Path)
     ap.add_argument('--set', default='', help='what the photographs are, for the record')
     args = ap.parse_args()
@@ -149,8 +160,10 @@ def main():
     cut = chosen(small, [row(make=slic, **how) for how in SIDES])
     grown = chosen(small, [row(make=felzenszwalb, **how) for how in SCALES])
     alike = chosen(small, [row(power) for power in POWERS])
-    rows = [row(alike['power']*near, pamr, made['make'], **made['how']) for near in (0, 1) for made in (row(), cut, grown) for pamr in (False, True)]
-    out = dict(command=f'python tools/measure_segments.py --json nbs/results/segments.json --scenes {args.scenes}', date=date.today().isoformat(),
+    rows = [row(alike['power']*near, pamr, made['make'], **made['how']) for near in (0, 1)
+            for made in (row(), cut, grown) for pamr in (False, True)]
+    out = dict(command=f'python tools/measure_segments.py --json nbs/results/segments.json --scenes {args.scenes}',
+               date=date.today().isoformat(),
                versions=versions(),
                rows=[measured(small, one) for one in rows])
     with writing(args.json) as aside: aside.write_text(json.dumps(out, indent=1) + '\n')

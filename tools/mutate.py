@@ -15,15 +15,19 @@ from datetime import date
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-os.environ.setdefault('OMP_NUM_THREADS', '1'); os.environ.setdefault('MPLBACKEND', 'agg')
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('MPLBACKEND', 'agg')
 from execnb.shell import CaptureShell
 from nbdev.frontmatter import FrontmatterProc
 from nbdev.process import NBProcessor
 
 BOOK = Path(__file__).resolve().parent.parent/'nbs'
-OPPOSITE = {ast.Lt: '>=', ast.LtE: '>', ast.Gt: '<=', ast.GtE: '<', ast.Eq: '!=', ast.NotEq: '==', ast.In: 'not in', ast.NotIn: 'in', ast.Is: 'is not', ast.IsNot: 'is'}
-OTHER = {ast.Add: '-', ast.Sub: '+', ast.Mult: '/', ast.Div: '*', ast.FloorDiv: '*', ast.Mod: '*', ast.Pow: '*', ast.MatMult: '+'}
-LOOKS = 'draw', 'show', '_draw', 'arguments', '__repr__', '__str__' #: Names of functions that draw, or say what things are: they are looked at, not tested
+OPPOSITE = {ast.Lt: '>=', ast.LtE: '>', ast.Gt: '<=', ast.GtE: '<', ast.Eq: '!=', ast.NotEq: '==', ast.In: 'not in',
+            ast.NotIn: 'in', ast.Is: 'is not', ast.IsNot: 'is'}
+OTHER = {ast.Add: '-', ast.Sub: '+', ast.Mult: '/', ast.Div: '*', ast.FloorDiv: '*', ast.Mod: '*', ast.Pow: '*',
+         ast.MatMult: '+'}
+#: Names of functions that draw, or say what things are: they are looked at, not tested
+LOOKS = 'draw', 'show', '_draw', 'arguments', '__repr__', '__str__'
 
 #: Mutants that change nothing that could be tested, and why; in place of each another is drawn
 EQUAL = {
@@ -42,13 +46,15 @@ EQUAL = {
 def between(source, left, right):
     "Where an operator stands: the span between two nodes"
     lines = source.splitlines(keepends=True)
-    def at(line, column): return sum(len(text) for text in lines[:line-1]) + len(lines[line-1].encode()[:column].decode())
+    def at(line, column):
+        return sum(len(text) for text in lines[:line-1]) + len(lines[line-1].encode()[:column].decode())
     return at(left.end_lineno, left.end_col_offset), at(right.lineno, right.col_offset)
 
 def span(source, node):
     "Where a node stands in a source"
     lines = source.splitlines(keepends=True)
-    def at(line, column): return sum(len(text) for text in lines[:line-1]) + len(lines[line-1].encode()[:column].decode())
+    def at(line, column):
+        return sum(len(text) for text in lines[:line-1]) + len(lines[line-1].encode()[:column].decode())
     return at(node.lineno, node.col_offset), at(node.end_lineno, node.end_col_offset)
 
 def replaced(node):
@@ -59,20 +65,23 @@ def replaced(node):
     if isinstance(node, ast.Constant) and isinstance(node.value, bool): return str(not node.value)
     if isinstance(node, ast.Constant) and type(node.value) in (int, float): return str(node.value + 1)
     if isinstance(node, ast.UnaryOp): return ast.unparse(node.operand)
-    if isinstance(node, (ast.AugAssign, ast.Expr)) and not isinstance(getattr(node, 'value', None), ast.Constant): return 'pass'
+    if isinstance(node, (ast.AugAssign, ast.Expr)) and not isinstance(getattr(node, 'value', None), ast.Constant):
+        return 'pass'
     return None
 
 def tested(tree):
     "Nodes of functions that tests are for: no annotations, messages and drawings"
     skipped = set()
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name.startswith(LOOKS): skipped.update(map(id, ast.walk(node)))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name.startswith(LOOKS):
+            skipped.update(map(id, ast.walk(node)))
         if isinstance(node, ast.Raise): skipped.update(map(id, ast.walk(node)))
         for annotation in (getattr(node, 'annotation', None), getattr(node, 'returns', None)):
             if annotation: skipped.update(map(id, ast.walk(annotation)))
         if isinstance(node, ast.JoinedStr): skipped.update(map(id, ast.walk(node)))
         # x.shape[-2:] of a tensor of four is x.shape[2:]: nothing would be broken
-        if isinstance(node, ast.Subscript) and ast.unparse(node).endswith(('.shape[-2:]', '.shape[2:]')): skipped.update(map(id, ast.walk(node.slice)))
+        if isinstance(node, ast.Subscript) and ast.unparse(node).endswith(('.shape[-2:]', '.shape[2:]')):
+            skipped.update(map(id, ast.walk(node.slice)))
     return [node for node in ast.walk(tree) if id(node) not in skipped and hasattr(node, 'lineno')]
 
 def mutants(source):
@@ -93,7 +102,8 @@ def places(page):
     "Every mutant of a notebook: (number of the cell, start, end, text)"
     for i, cell in enumerate(json.loads(page.read_text())['cells']):
         source = ''.join(cell['source'])
-        if cell['cell_type'] != 'code' or not source.startswith('#| export') or 'import ' in source.splitlines()[1] or '__main__' in source: continue
+        if cell['cell_type'] != 'code' or not source.startswith('#| export') or 'import ' in source.splitlines()[1] or '__main__' in source:
+            continue
         for start, end, text in mutants(source): yield i, start, end, text
 
 def module_of(page): return f"tcl_nb/{page.stem.split('_', 1)[1]}.py"
@@ -106,7 +116,8 @@ def broken(source, place):
 def told(page, place):
     "A mutant in one line: the cell, the line, what stands where"
     i, start, end, text = place
-    cell = json.loads(page.read_text())['cells'][i]; source = ''.join(cell['source'])
+    cell = json.loads(page.read_text())['cells'][i]
+    source = ''.join(cell['source'])
     begin, stop = source.rfind('\n', 0, start) + 1, source.find('\n', end)
     broken_line = source[begin:stop if stop > 0 else None].strip()
     other, was = (' '.join(part.split()) for part in (text, source[start:end])) # a statement may have several lines
@@ -146,19 +157,24 @@ def with_broken_package(page, place, where):
     raw = ''.join(json.loads(page.read_text())['cells'][place[0]]['source'])
     body = raw.split('\n', 1)[1] # without its directive
     shift = len(raw) - len(body)
-    module = folder/module_of(page); text = module.read_text()
-    if text.count(body) == 1: module.write_text(text.replace(body, broken(body, (place[0], place[1]-shift, place[2]-shift, place[3]))))
+    module = folder/module_of(page)
+    text = module.read_text()
+    if text.count(body) == 1:
+        module.write_text(text.replace(body, broken(body, (place[0], place[1]-shift, place[2]-shift, place[3]))))
     return folder
 
 def in_a_fork(work, limit):
     "What a function returns in a copy of this process; 'too long' where it takes more seconds than the limit, 'it ended' where it ends the process"
-    ours, theirs = os.pipe(); child = os.fork()
+    ours, theirs = os.pipe()
+    child = os.fork()
     if child == 0:
-        os.setsid(); os.close(ours)
+        os.setsid()
+        os.close(ours)
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2): os.dup2(nothing, stream)
         answer = json.dumps(work()).encode()
-        os.write(theirs, answer); os._exit(0)
+        os.write(theirs, answer)
+        os._exit(0)
     os.close(theirs)
     ready, _, _ = select.select([ours], [], [], limit)
     answer = os.read(ours, 1 << 16) if ready else b'"too long"'
@@ -182,7 +198,8 @@ def undone(folder):
             if path.is_dir() and not path.is_symlink():
                 if not (Path(aside)/name).is_dir(): path.rmdir()
             elif not (Path(aside)/name).exists() or path.is_file() and stamp(path) != before[name]: path.unlink()
-        shutil.copytree(aside, folder, symlinks=True, dirs_exist_ok=True, copy_function=lambda one, other: Path(other).exists() or shutil.copy2(one, other))
+        shutil.copytree(aside, folder, symlinks=True, dirs_exist_ok=True,
+                        copy_function=lambda one, other: Path(other).exists() or shutil.copy2(one, other))
 
 def outcomes(page, chosen, limit):
     """Yields (place, [first failing cell, its exception] or None) for the chosen places of a chapter.
@@ -190,18 +207,25 @@ def outcomes(page, chosen, limit):
     The chapter runs once. Where a cell is to be broken the process forks: its copy runs the broken cell and those below, up to the first
     that fails. The unbroken cells up to there must pass in a fork too, or the failure proves nothing.
     """
-    sys.path.insert(0, str(BOOK.parent)); os.environ['IN_TEST'] = '1'
+    sys.path.insert(0, str(BOOK.parent))
+    os.environ['IN_TEST'] = '1'
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder); (folder/'tmp').mkdir()
-        shutil.copytree(BOOK, folder/'nbs', symlinks=True, ignore=shutil.ignore_patterns('.ipynb_checkpoints', '*.ipynb'))
-        os.chdir(folder/'nbs'); os.environ['TMPDIR'] = tempfile.tempdir = str(folder/'tmp')
-        chapter = Chapter(page); last = len(chapter.cells)
+        folder = Path(folder)
+        (folder/'tmp').mkdir()
+        left_out = shutil.ignore_patterns('.ipynb_checkpoints', '*.ipynb')
+        shutil.copytree(BOOK, folder/'nbs', symlinks=True, ignore=left_out)
+        os.chdir(folder/'nbs')
+        os.environ['TMPDIR'] = tempfile.tempdir = str(folder/'tmp')
+        chapter = Chapter(page)
+        last = len(chapter.cells)
         for i in range(last):
-            mine = [p for p in chosen if p[0] == i]; furthest = i
+            mine = [p for p in chosen if p[0] == i]
+            furthest = i
             for place in mine:
                 package = with_broken_package(page, place, folder.parent)
                 def work():
-                    sys.path.insert(0, str(package)); os.environ['PYTHONPATH'] = os.pathsep.join([str(package), os.environ.get('PYTHONPATH', '')])
+                    sys.path.insert(0, str(package))
+                    os.environ['PYTHONPATH'] = os.pathsep.join([str(package), os.environ.get('PYTHONPATH', '')])
                     return chapter.first_failure(range(i, last), place)
                 with undone(folder): found = in_a_fork(work, limit)
                 shutil.rmtree(package)
@@ -224,7 +248,8 @@ def drawn(rooms, number, seed):
         page = list(found)[i % len(found)]
         place = next(queues[page])
         while told(page, place) in EQUAL:
-            equal.append(told(page, place)); place = next(queues[page])
+            equal.append(told(page, place))
+            place = next(queues[page])
         chosen.setdefault(page, []).append(place)
     return chosen, equal
 
@@ -238,7 +263,8 @@ def examined(page, chosen, limit):
     "What became of the chosen mutants of a chapter, in lines"
     lines = []
     for place, found in outcomes(page, chosen, limit):
-        lines.append(line(page, place, found)); print(lines[-1], flush=True)
+        lines.append(line(page, place, found))
+        print(lines[-1], flush=True)
     return lines
 
 def in_a_process(*what):
@@ -258,22 +284,29 @@ def main():
     ap.add_argument('--list', action='store_true', help='say what would be broken, and break nothing')
     args = ap.parse_args()
     (chosen, equal), lines = drawn(args.rooms, args.number, args.seed), []
-    if args.list: print('\n'.join(told(page, p) for page, some in chosen.items() for p in some)); return
+    if args.list:
+        print('\n'.join(told(page, p) for page, some in chosen.items() for p in some))
+        return
     if args.again:
-        kept = {text.split('  ', 1)[1].rsplit('  (', 1)[0]: text for text in Path(args.log).read_text().splitlines() if text.startswith('caught')}
+        kept = {text.split('  ', 1)[1].rsplit('  (', 1)[0]: text for text in Path(args.log).read_text().splitlines()
+                if text.startswith('caught')}
         lines = [kept[told(page, p)] for page, some in chosen.items() for p in some if told(page, p) in kept]
-        chosen = {page: left for page, some in chosen.items() if (left := [p for p in some if told(page, p) not in kept])}
+        chosen = {page: left for page, some in chosen.items()
+                  if (left := [p for p in some if told(page, p) not in kept])}
     with ThreadPoolExecutor(args.jobs) as pool:
         for mine in pool.map(lambda page: in_a_process(page, chosen[page], args.limit), chosen): lines += mine
     found = sum(text.startswith('caught') for text in lines)
     end = f'{found} of {len(lines)} caught'
     print(end)
-    if args.log: write_log(args, [*sorted(lines), end, *(f'drawn, but equal in effect: {text}  ({EQUAL[text]})' for text in equal)])
+    if args.log:
+        write_log(args, [*sorted(lines), end, *(f'drawn, but equal in effect: {text}  ({EQUAL[text]})'
+                                                for text in equal)])
     sys.exit(found < args.share*len(lines))
 
 def write_log(args, lines):
     "The log, with what it was made by"
-    commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=BOOK, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=BOOK, capture_output=True,
+                            text=True).stdout.strip()
     made = f"# python tools/mutate.py --number {args.number} --seed {args.seed} --rooms {' '.join(args.rooms)}"
     with_what = f"# {date.today()}, commit {commit}, Python {platform.python_version()}, torch {version('torch')}, 1 thread a chapter"
     if args.again: made += ', and --again after tests were added'
