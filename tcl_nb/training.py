@@ -796,12 +796,12 @@ def _fit(learn, callbacks):
 # %% ../nbs/09_training.ipynb #829e6db2
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4 # as in glibc's malloc.h
 
-def keep_memory():
+def keep_memory() -> bool: # Whether it could be told so
     "Have the C library keep a step's memory for the next one; does nothing where it isn't glibc"
     try: mallopt = ctypes.CDLL('libc.so.6').mallopt
-    except (OSError, AttributeError): return
-    mallopt(_M_MMAP_MAX, 0) # no piece of its own for a large tensor
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) # and up to 2 GiB may lie unused
+    except (OSError, AttributeError): return False
+    whole = mallopt(_M_MMAP_MAX, 0) # no piece of its own for a large tensor
+    return bool(whole and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)) # and up to 2 GiB may lie unused
 
 # %% ../nbs/09_training.ipynb #77674873
 def run_objective(
