@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'ENDINGS', 'HEIF', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CLIP_MEAN', 'CLIP_STD', 'COLOURS', 'TclError',
            'Unreachable', 'advice', 'ends_tidily', 'command', 'Arguments', 'named_function', 'writing', 'check_folder',
-           'assets', 'cache_folder', 'compiler_later', 'walk', 'weights_hash', 'fingerprint', 'to_mode',
+           'assets', 'cache_folder', 'compiler_later', 'moved', 'walk', 'weights_hash', 'fingerprint', 'to_mode',
            'picture_formats', 'picture_endings', 'picture_fault', 'upright', 'read_picture', 'to_tensor',
            'picture_files', 'left_out', 'normalise', 'denormalise', 'fit_size', 'resize', 'strips', 'pad_to_patch',
            'cut_padding', 'show_image', 'palette', 'legible', 'overlay']
@@ -158,6 +158,16 @@ def compiler_later():
     finally:
         torch.compiler.disable = usual
         if sys.modules.get(_COMPILER) is module: del sys.modules[_COMPILER]
+
+# %% ../nbs/00_core.ipynb #eccb9059
+def moved(
+    **homes:str, # A name, and the module of this package where it lives now
+):
+    "A module's `__getattr__`: names that live elsewhere by now are still found where they were"
+    def find(name):
+        if name not in homes: raise AttributeError(f'this module has no {name!r}')
+        return getattr(importlib.import_module(f'tcl_nb.{homes[name]}'), name)
+    return find
 
 # %% ../nbs/00_core.ipynb #d4be95a1
 _PIECES, _PIECE = 1024, 4096 # of a large file: how many are read, of how many bytes
