@@ -4,7 +4,11 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'CLIP_MEAN', 'CLIP_STD', 'COLOURS', 'normalise', 'denormalise', 'fit_size', 'resize',
-           'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette', 'legible', 'overlay']
+           'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette', 'legible', 'overlay', 'Arguments',
+           'TclError', 'Unreachable', 'advice', 'assets', 'cache_folder', 'check_folder', 'command', 'compiler_later',
+           'ends_tidily', 'fingerprint', 'moved', 'named_function', 'walk', 'weights_hash', 'writing', 'ENDINGS',
+           'FORMATS', 'HEIF', 'left_out', 'picture_endings', 'picture_fault', 'picture_files', 'picture_formats',
+           'read_picture', 'to_mode', 'to_tensor', 'upright']
 
 # %% ../nbs/00_core.ipynb #05e1b919
 import colorsys, functools, warnings
@@ -18,6 +22,14 @@ from tcl_nb.formats import (
     ENDINGS, FORMATS, HEIF, left_out, picture_endings, picture_fault, picture_files, picture_formats, read_picture,
     to_mode, to_tensor, upright,
 )
+
+# %% ../nbs/00_core.ipynb #4a327587
+_all_ = [ # for `from tcl_nb.core import *`
+    'Arguments', 'TclError', 'Unreachable', 'advice', 'assets', 'cache_folder', 'check_folder', 'command',
+    'compiler_later', 'ends_tidily', 'fingerprint', 'moved', 'named_function', 'walk', 'weights_hash', 'writing',
+    'ENDINGS', 'FORMATS', 'HEIF', 'left_out', 'picture_endings', 'picture_fault', 'picture_files', 'picture_formats',
+    'read_picture', 'to_mode', 'to_tensor', 'upright',
+]
 
 # %% ../nbs/00_core.ipynb #097b848e
 IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)
