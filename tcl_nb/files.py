@@ -7,7 +7,8 @@ __all__ = ['TclError', 'Unreachable', 'advice', 'ends_tidily', 'command', 'Argum
            'check_folder', 'assets', 'cache_folder', 'compiler_later', 'moved', 'walk', 'weights_hash', 'fingerprint']
 
 # %% ../nbs/workshop/files.ipynb #9ad51783
-import argparse, ast, functools, hashlib, importlib, importlib.util, os, signal, sys, sysconfig, tempfile, uuid, warnings
+import argparse, ast, functools, hashlib, importlib, importlib.util
+import os, signal, sys, sysconfig, tempfile, uuid, warnings
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
