@@ -163,20 +163,19 @@ class FrozenCLIP(nn.Module):
         super().__init__()
         reason = _unsupported(model)
         if reason: raise TclError(f"'{name or type(model).__name__}' is not supported: {reason}; a plain ViT, such as ViT-B-16-quickgelu, is")
-        self.model, self.tokenizer, self.name, self.pretrained = model, tokenizer, str(name), pretrained
-        self.templates, self.mean, self.std = templates, mean, std
+        self.model, self.tokenizer, self.name, self.pretrained, self.templates, self.mean, self.std = model, tokenizer, str(name), pretrained, templates, mean, std
         self.requires_grad_(False).eval()
     def train(self, mode=True): return super().train(False)
     @property
     def visual(self): return self.model.visual
     @property
+    def last_block(self): return self.visual.transformer.resblocks[-1]
+    @property
     def patch(self): return self.visual.conv1.kernel_size[0]
     @cached_property
     def fingerprint(self): return _fingerprint(self)
 
-# %% ../nbs/02_clip.ipynb #0ca5f39b
-@patch(as_prop=True)
-def last_block(self:FrozenCLIP): return self.visual.transformer.resblocks[-1]
+# %% ../nbs/02_clip.ipynb #8c0b9c0c
 @patch(as_prop=True)
 def channels(self:FrozenCLIP): return self.visual.proj.shape[1]
 @patch(as_prop=True)
