@@ -136,7 +136,7 @@ def arithmetic(images=64, texts=64, tiles=True):
     from torch.utils.flop_counter import FlopCounterMode
     from tcl_nb.clip import identity_attention, load_clip, run_block
     from unittest import mock
-    from tcl_nb import grounder as grounder_module
+    from tcl_nb import decoder as decoder_module
     from tcl_nb.grounder import Grounder
     from tcl_nb.losses import pair_statistics
     from tcl_nb.masking import masked_pool, similarity, soft_mask
@@ -163,7 +163,7 @@ def arithmetic(images=64, texts=64, tiles=True):
         for stage in grounder.decoder: x = plain_stage(stage, x)
         return x
     def our_decoder(): # as the device would have it
-        with mock.patch.object(grounder_module, 'by_tiles', lambda x: tiles): return grounder.decoder(tokens)
+        with mock.patch.object(decoder_module, 'by_tiles', lambda x: tiles): return grounder.decoder(tokens)
     with torch.no_grad(): frozen, unused = count(lambda: clip.trunk(image)), count(lambda: clip.dense(trunk, grid))
     same = {'trunk, no gradient': frozen,
             'copied block': count(lambda: run_block(grounder.block, trunk[:, 1:], identity_attention),
