@@ -16,7 +16,8 @@ import numpy as np, open_clip, torch, torch.distributed as dist, torch.nn as nn,
 from fastcore.basics import patch
 from safetensors.torch import save_file
 from . import __version__
-from .core import (Arguments, TclError, advice, check_folder, command, fingerprint, named_function, weights_hash, writing)
+from .core import (Arguments, TclError, advice, check_folder, command, fingerprint, named_function,
+                         weights_hash, writing)
 from .clip import EMBEDDED, FrozenCLIP, load_clip, read_safetensors
 from .grounder import Grounder, load_grounder, save_grounder
 from .losses import WEIGHTS, join_processes, ranks

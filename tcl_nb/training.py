@@ -14,8 +14,10 @@ from .core import moved, normalise
 from .smallworld import SmallWorld
 from .clip import FrozenCLIP
 from .grounder import Grounder
-from .masking import (at_least_float32, gumbel_sigmoid, mask_logits, masked_image, no_autocast, own_similarity, unit)
-from .losses import (WEIGHTS, joined, pair_statistics, pair_terms, ranks, symmetric_cross_entropy, temperature, weighted_sum)
+from .masking import (at_least_float32, gumbel_sigmoid, mask_logits, masked_image, no_autocast, own_similarity,
+                            unit)
+from .losses import (WEIGHTS, joined, pair_statistics, pair_terms, ranks, symmetric_cross_entropy, temperature,
+                           weighted_sum)
 
 # %% ../nbs/09_training.ipynb #ba30cf2e
 class Objective(nn.Module):
