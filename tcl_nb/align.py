@@ -20,9 +20,11 @@ from .clip import PHOTO_TEMPLATES, FrozenCLIP, load_clip, resize_positions, run_
 from .grounder import Grounder, save_grounder
 from .losses import joined, join_processes, ranks, symmetric_cross_entropy, temperature
 from .masking import unit
-from .pairs import CaptionTable, Pairs, Source, as_numbers, clean_caption, embed_captions, open_source, plain_transform
+from .pairs import Pairs, Source, as_numbers, clean_caption, open_source, plain_transform
+from .captions import CaptionTable, embed_captions
 from .towers import SentenceText, StaticText, Tower, build_tower, create_backbone, folded_weights, read_backbone, save_tower
-from .training import Recipe, read_recipe, recipes, run_objective
+from .recipe import Recipe, read_recipe, recipes
+from .runs import run_objective
 
 # %% ../nbs/appendix/H_align.ipynb #9ff94c45
 @dataclass

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from pycocotools.coco import COCO
-from tcl_nb.segmentation import tcl_segment
+from tcl_nb.segment import tcl_segment
 from tcl_nb.smallworld import SmallWorld
 
 def labelled(folder, n):

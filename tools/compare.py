@@ -26,7 +26,7 @@ from pathlib import Path
 from tcl_nb.baselines import SYSTEMS
 from tcl_nb.benchmarks import PUBLISHED
 from tcl_nb.core import writing
-from tcl_nb.evaluation import Result, tables
+from tcl_nb.scores import Result, tables
 
 ATTENTIONS = 'identity', 'sclip', 'naclip'
 SMALL = 'small_seen', 'small_new_words', 'small_new_designs', 'small_stuff'

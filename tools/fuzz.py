@@ -5,13 +5,17 @@ from pathlib import Path
 import numpy as np, torch, yaml
 from PIL import Image
 from tcl_nb.align import tcl_align
-from tcl_nb.benchmarks import folder_benchmark, read_labels, tcl_prepare
+from tcl_nb.benchmarks import folder_benchmark, read_labels
+from tcl_nb.prepare import tcl_prepare
 from tcl_nb.core import TclError
-from tcl_nb.evaluation import count as counted, tcl_eval
+from tcl_nb.evaluate import tcl_eval
+from tcl_nb.tally import count as counted
 from tcl_nb.export import tcl_export
-from tcl_nb.pairs import Pairs, open_source, plain_transform, tcl_embed
-from tcl_nb.segmentation import tcl_segment
-from tcl_nb.training import Recipe, read_recipe, recipes, tcl_train
+from tcl_nb.pairs import Pairs, open_source, plain_transform
+from tcl_nb.captions import tcl_embed
+from tcl_nb.segment import tcl_segment
+from tcl_nb.recipe import Recipe, read_recipe, recipes
+from tcl_nb.runs import tcl_train
 from tcl_nb import __version__
 
 TEXTS = ['a cat', 'a dog, a cake and a tree', 'she said "no"', 'a 5" disk', '"quoted"', "it's; fine", 'two\nlines',

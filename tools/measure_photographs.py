@@ -31,11 +31,16 @@ from sklearn.metrics import roc_auc_score
 from tcl_nb.baselines import reco_system
 from tcl_nb.benchmarks import benchmark, folder_benchmark, label_table, name_lists
 from tcl_nb.core import TclError, fit_size, normalise, resize, writing
-from tcl_nb.evaluation import PROTOCOLS, Evaluation, Labeller, _changes, confusion, load_system, mean_iou, threshold_curve
+from tcl_nb.evaluation import confusion, mean_iou
+from tcl_nb.evaluate import _changes
+from tcl_nb.labeller import Labeller
+from tcl_nb.protocols import PROTOCOLS
+from tcl_nb.scores import Evaluation, load_system
+from tcl_nb.tally import threshold_curve
 from tcl_nb.clip import load_clip
 from tcl_nb.grounder import load_grounder
 from tcl_nb.pamr import pamr
-from tcl_nb.segmentation import find_pictures
+from tcl_nb.segment import find_pictures
 
 def without(classes, name):
     "A benchmark without one of its classes, whose pixels become void"

@@ -10,7 +10,7 @@ def main():
     for m in modules: importlib.import_module(f'tcl_nb.{m}')
     from fastai.learner import Learner # the newest fastai lives beside this package
     from tcl_nb.demo import tcl_demo
-    from tcl_nb.segmentation import tcl_segment
+    from tcl_nb.segment import tcl_segment
     with tempfile.TemporaryDirectory() as folder:
         tcl_demo(['--steps', '2', '--batch', '4', '--scenes', '10', '--out', folder])
         assert (Path(folder)/'tcl_demo.png').stat().st_size > 10_000
