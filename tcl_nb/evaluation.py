@@ -126,3 +126,7 @@ __getattr__ = moved(
     draw_classes='scores', draw_confusion='scores', draw_pictures='scores',
     arguments='evaluate', evaluate_all='evaluate', tcl_eval='evaluate',
     small_world_score='evaluate', published_validation='evaluate', quick_validation='evaluate')
+
+# %% ../nbs/10_evaluation.ipynb #ef577dac
+#| eval: false
+if __name__ == '__main__': __getattr__('tcl_eval')() # python -m tcl_nb.evaluation, as torchrun calls it
