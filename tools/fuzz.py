@@ -67,34 +67,38 @@ def told(r, i, there, lines):
     good = name not in ('gone.jpg', 'bad.jpg', '') and name in there
     return name, texts, [clean(t) for t in texts if usable(t)] if good else []
 
+ORDERS = ['image', 'caption'], ['id', 'image', 'caption'], ['caption', 'image'], ['image', 'caption', 'caption']
+
 def as_csv(r, rows, mark, ending):
     "(text of a table, what each row may give): rows as a program writes them, and as people do: quotes forgotten, too short, quotes left open"
     names = {'image': r.choice(['image', 'Image', 'file_name', 'filepath', 'IMAGE_PATH']),
              'caption': r.choice(['caption', 'Caption', 'text', 'title', 'comment'])}
-    order = ['id', 'image', 'caption'][r.randint(0, 1):]
-    quoting = r.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+    order, quoting = r.choice(ORDERS), r.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     out, wanted = io.StringIO(), []
     write = csv.writer(out, delimiter=mark, lineterminator=ending, quoting=quoting).writerow
     if r.random() < .1: out.write(f'sep={mark}{ending}')
     write([names.get(k, k) for k in order])
     by_hand = all('\n' not in t for _, texts, _ in rows for t in texts)
-    # one in a table: two open quotes close each other, and nobody can tell
-    unclosed = quoting == csv.QUOTE_MINIMAL and mark != '\t'
     for i, (name, texts, good) in enumerate(rows):
-        before = [str(i), name] if 'id' in order else [name]
+        texts = [texts[0], texts[-1]][:order.count('caption')]
         kind = r.choice(['', '', '', 'commas', 'open', 'short']) if by_hand else ''
-        if kind == 'open' and not unclosed: kind = ''
-        if kind == 'short' and not any(before): kind = '' # an empty line is no row
-        unclosed = unclosed and kind != 'open'
-        if kind == 'commas': out.write(mark.join([*before, f'a dog{mark} a cake{mark}{mark} a tree']) + ending)
-        elif kind == 'open': out.write(mark.join([*before, '"a dog']) + ending)
-        elif kind == 'short': out.write(mark.join(before) + ending)
-        else: write([*before, texts[0]])
+        if kind == 'short' and (order[0] == 'caption' or not name): kind = '' # an empty line is no row
+        text, may = by_hand_text(kind, mark, order, texts)
+        fields = [{'id': str(i), 'image': name}.get(k) for k in order if k != 'caption']
+        if kind == 'short': out.write(mark.join(fields) + ending)
+        elif kind: out.write(mark.join([text, *fields] if order[0] == 'caption' else [*fields, text]) + ending)
+        else: write([*texts, *fields] if order[0] == 'caption' else [*fields, *texts])
         whole = bool(name) and name not in ('gone.jpg', 'bad.jpg') and name in told.there
-        wanted.append({'commas': [clean(f'a dog{mark} a cake{mark}{mark} a tree')], 'open': ['a dog'],
-                       'short': []}.get(kind, [clean(texts[0])]*usable(texts[0])) if whole else [])
+        wanted.append(may if whole else [])
         if r.random() < .05: out.write(ending)
     return out.getvalue(), wanted
+
+def by_hand_text(kind, mark, order, texts):
+    "(what a careless hand writes for the captions, the captions that this may give)"
+    commas = f'a dog{mark} a cake{mark}{mark} a tree'
+    if kind == 'open': return '"a dog', ['a dog']
+    if kind == 'commas': return commas, [clean(commas)] if order[-2:] != ['caption', 'caption'] and order[-1] == 'caption' else []
+    return '', [] if kind == 'short' else [clean(t) for t in texts if usable(t)]
 
 def as_json(r, rows, kind):
     "The same in json's forms"
