@@ -41,6 +41,10 @@ EQUAL = {
         'then the order is that of TrainEvalCallback, which is listed before it and so still comes first',
     '09_training #ae6114e0: order = 62  →  «63» for «62» at 12':
         'between 62 and 63 there is no other',
+    '09_training #6cb1ccfb: order = 70 # after all others  →  «71» for «70» at 12':
+        'between 70 and 71 there is no other',
+    '09_training #6cb1ccfb: stop, step = _any_rank(self.asked, self.xb[0].device), self.train_iter  →  «1» for «0» at 51':
+        'all tensors of a batch are on one device',
 }
 
 def between(source, left, right):
