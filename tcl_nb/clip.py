@@ -103,9 +103,7 @@ def _check(name):
         known = {m.lower(): m for m in open_clip.list_models()}
         near = ', '.join(known[m] for m in difflib.get_close_matches(name.lower(), known, 3, 0))
         raise TclError(f"no file and no model of open_clip is named '{name}'; near it: {near}")
-    if 'multimodal_cfg' in config:
-        raise TclError(f"'{name}' is not supported: a captioning model (CoCa); a plain ViT, such as ViT-B-16-quickgelu, is")
-    with torch.random.fork_rng(devices=[]), Unfilled():
+    with torch.device('meta'): # shapes without numbers
         FrozenCLIP(build_small_clip({**config, 'text_cfg': {}}), name=name)
 
 # %% ../nbs/workshop/clip.ipynb #0600410d
@@ -196,6 +194,9 @@ def _fetched(name, tag, entry):
         reason = textwrap.shorten(str(e), 300).rstrip('.')
         raise Unreachable(f"cannot fetch the weights '{tag}' of '{name}' from {repo or entry.get('url')}: {reason}{_ELSE}") from e
 
+# %% ../nbs/workshop/clip.ipynb #1f5462e2
+from .pooling import tower_colours
+
 # %% ../nbs/workshop/clip.ipynb #21003fb0
 def _open_clip(name, pretrained, quick_gelu):
     "One of open_clip's models, checked before anything is fetched or built"
@@ -208,7 +209,8 @@ def _open_clip(name, pretrained, quick_gelu):
         tags = ', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'
         raise Unreachable(f"'{pretrained}' is neither a file nor a set of weights for '{name}'; there are: {tags}{_ELSE}")
     model, tokenizer = _build(name, path, quick_gelu)
-    return FrozenCLIP(model, tokenizer, name, TCL_TEMPLATES, pretrained=pretrained)
+    mean, std = tower_colours(name, pretrained, model.visual)
+    return FrozenCLIP(model, tokenizer, name, TCL_TEMPLATES, mean, std, pretrained)
 
 # %% ../nbs/workshop/clip.ipynb #12a706c0
 #: Models inside the package → their files; 'photo-minilm' is 'photo' with a sentence encoder in the place of its table of words

@@ -27,6 +27,7 @@ class DenseModule(nn.Module):
     ):
         super().__init__()
         visual, own = clip.visual, grounder is None
+        if not hasattr(visual, 'positional_embedding'): raise TclError(f"'{clip.name}' cannot be exported: its image tower is one of timm's")
         head, positions = Grounder(clip, decoder=False) if own else copy.deepcopy(grounder), visual.positional_embedding.detach()
         if own: head.decoder = nn.Identity()
         self.conv1, self.ln_pre, self.blocks = copy.deepcopy(nn.ModuleList([visual.conv1, visual.ln_pre, nn.Sequential(*visual.transformer.resblocks[:-1])]))

@@ -19,6 +19,9 @@ from fastcore.basics import patch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.transformer import VisionTransformer
 
+# %% ../nbs/02_clip.ipynb #85c92767
+from .pooling import Pooled, TimmTower, readable, unsupported
+
 # %% ../nbs/02_clip.ipynb #7678eb2c
 def resize_positions(
     positions:torch.Tensor, # [1+L,D]: the class token's embedding, then the stored square grid's, row by row
@@ -77,6 +80,7 @@ def paired_attention(
     bias:torch.Tensor=None, # [T,T] added to the logits, if any
 ) -> torch.Tensor: # [B,T,D]
     "Self-attention that compares queries or keys among themselves (SCLIP, ClearCLIP, NACLIP)"
+    if hasattr(attn, 'paired'): return attn.paired(x, pairs, bias) # a tower of timm's, with more to do
     q, k, v = (y.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for y in F.linear(x, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1))
     side = dict(q=q, k=k)
     out = sum(F.scaled_dot_product_attention(side[a], side[b], v, bias) for a, b in pairs)
@@ -119,6 +123,7 @@ class Plug:
         grid:tuple, # (h, w), with h·w = L
     ) -> torch.Tensor: # [B,1+L,D]
         "Run a block"
+        if hasattr(block, 'at'): block = block.at(grid) # a tower of timm's, which may have to know
         attention = partial(self.attention, grid=grid) if self.grid else self.attention
         return run_block(block, x, attention, self.residual, self.mlp)
 
@@ -139,21 +144,17 @@ def plug(
     raise TclError(f"no attention is named '{attention}'; there are {', '.join(PLUGS)}")
 
 # %% ../nbs/02_clip.ipynb #100a01d2
-def _unsupported(model):
-    "What keeps a model from being used, or ''"
-    visual = model.visual
-    if hasattr(model, 'text_decoder'): return 'a captioning model (CoCa)'
-    if not isinstance(visual, VisionTransformer): return f'its image tower is a {type(visual).__name__}'
-    if visual.attn_pool is not None: return 'attentional pooling'
-    if visual.pool_type not in ('tok', 'patches'): return f"pooling '{visual.pool_type}' in place of a class token"
-    if not all(isinstance(b.attn, nn.MultiheadAttention) for b in visual.transformer.resblocks): return 'attention of its own kind'
-    return '' if all(a == b for a, b in (visual.grid_size, visual.patch_size)) else 'a grid or patches that are not square'
+def _image_tower(model, name):
+    "A model's image tower in the form that the rest reads; raises `TclError` for one that is not supported"
+    reason = unsupported(model.visual)
+    if not reason: return readable(model.visual)
+    raise TclError(f"'{name or type(model).__name__}' is not supported: {reason}; a plain ViT, such as ViT-B-16-quickgelu, is")
 
 # %% ../nbs/02_clip.ipynb #1c1466e7
 class FrozenCLIP(nn.Module):
     "A CLIP whose weights never change; `trunk` → `dense`, `image_embedding`; words → `text_embedding`"
     def __init__(self,
-        model:CLIP, # open_clip's model with a plain VisionTransformer; raises TclError for others
+        model:CLIP, # open_clip's model with a transformer for pictures, which is made 'readable' in place; raises TclError for others
         tokenizer=None, # Function: list of texts → token ids [N,T]
         name:str='', # For messages and reports
         templates=('{}',), # Prompt templates for class_embedding
@@ -161,17 +162,18 @@ class FrozenCLIP(nn.Module):
         pretrained:str=None, # open_clip's tag or the path that the weights came from, if any
     ):
         super().__init__()
-        reason = _unsupported(model)
-        if reason: raise TclError(f"'{name or type(model).__name__}' is not supported: {reason}; a plain ViT, such as ViT-B-16-quickgelu, is")
-        self.model, self.tokenizer, self.name, self.pretrained, self.templates, self.mean, self.std = model, tokenizer, str(name), pretrained, templates, mean, std
+        model.visual = _image_tower(model, name)
+        self.model, self.tokenizer, self.name, self.pretrained = model, tokenizer, str(name), pretrained
+        self.templates, self.mean, self.std = templates, mean, std
         self.requires_grad_(False).eval()
     def train(self, mode=True): return super().train(False)
     @property
     def visual(self): return self.model.visual
     @property
-    def last_block(self): return self.visual.transformer.resblocks[-1]
+    def last_block(self):
+        return self.visual.last_block if isinstance(self.visual, Pooled) else self.visual.transformer.resblocks[-1]
     @property
-    def patch(self): return self.visual.conv1.kernel_size[0]
+    def patch(self): return self.visual.patch_size[0]
     @cached_property
     def fingerprint(self): return _fingerprint(self)
 
@@ -214,6 +216,7 @@ def trunk(self:FrozenCLIP,
         return run_trunk(v, v.conv1.embed(image), resize_positions(v.positional_embedding, self.cells(image)))
     if h % self.patch or w % self.patch:
         raise TclError(f'image of {h}×{w} pixels: its sides must be multiples of the patch, {self.patch}; see pad_to_patch')
+    if isinstance(v, TimmTower): return v.read(image)
     x = v.conv1(image)
     positions = resize_positions(v.positional_embedding, tuple(x.shape[-2:])).to(x.dtype)
     return run_trunk(v, x.flatten(2).mT, positions)
@@ -230,9 +233,11 @@ def class_token_attention(
 @patch
 def image_embedding(self:FrozenCLIP,
     trunk:torch.Tensor, # [B,1+L,D]
+    grid:tuple=None, # (h, w), which PE and EVA-02 must know; None: a square
 ) -> torch.Tensor: # [B,C], not normalised
     "CLIP's ordinary embedding of an image"
     if self.visual.pool_type == 'patches': return self.patch_embeddings(trunk).mean(1)
+    if isinstance(self.visual, Pooled): return self.visual.pooled(trunk, grid)
     block = self.last_block
     cls = trunk[:, :1] + block.ls_1(class_token_attention(block.attn, block.ln_1(trunk)))
     cls = cls + block.ls_2(block.mlp(block.ln_2(cls)))

@@ -176,9 +176,10 @@ def save_coco(self:Segmentation,
     "Write COCO's json: a category for each name, a run-length coded mask for each that is there, or for each of its connected parts"
     known = self.file_name if file_name is None else file_name
     stem = Path(path).stem.removesuffix('_coco').removesuffix('_instances')
-    name, image = known or f'{stem}.png', _number(known) if known else 1
+    which = known, self.settings.get('picture') # name and contents: many a picture is called 0001.png
+    name, image = known or f'{stem}.png', _number(*which) if known else 1
     marks = self._marks(parts)
-    numbers = [_number(known, i, *[k]*parts) if known else n for n, (i, k, _) in enumerate(marks, 1)]
+    numbers = [_number(*which, i, *[k]*parts) if known else n for n, (i, k, _) in enumerate(marks, 1)]
     out = dict(info=dict(description=f'tcl_nb {__version__}', settings=self.settings),
                images=[dict(id=image, file_name=name, height=self.size[0], width=self.size[1])],
                categories=[dict(id=i, name=n, supercategory='') for i, n in enumerate(self.names, 1)],

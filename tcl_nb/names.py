@@ -68,6 +68,20 @@ def published_names(
     return [(other.get(name, name),) for name in names]
 
 # %% ../nbs/workshop/names.ipynb #4af5cf91
+def _check_lines(lines, where):
+    "Raise `TclError` for a file of names whose lines are not simply the names in label order"
+    empty = next((i for i, line in enumerate(lines, 1) if not line.strip()), None)
+    if empty:
+        raise TclError(f"{where}: line {empty} is empty, which would shift the labels of the names below it; "
+                       "remove it, or write the name that is missing")
+    if lines and lines[0].strip()[:1] in ('[', '{'):
+        raise TclError(f"{where}: it is json; write the names alone, one a line")
+    parts = [line.replace(':', ' ').replace(',', ' ').split() for line in lines]
+    numbers = [int(part[0]) for part in parts if len(part) > 1 and part[0].isdecimal()]
+    if len(numbers) == len(lines) > 1 and numbers == list(range(numbers[0], numbers[0] + len(lines))):
+        raise TclError(f"{where}: each line begins with a number, such as '{lines[0].strip()}'; "
+                       "write the names alone, in the order of their labels")
+
 def _file_words(path):
     "[(name, words)] of a file with a class a line"
     try: lines = Path(path).read_text('utf-8-sig').splitlines()
@@ -75,7 +89,10 @@ def _file_words(path):
         raise TclError(f"names '{path}' are none of {', '.join(NAME_LISTS)}, and no file that can be read: {e.strerror or e}") from e
     except UnicodeDecodeError as e:
         raise TclError(f"cannot read names from '{path}': it is not in UTF-8; save it in that encoding") from e
-    parts = [line.partition('=') for line in lines if line.strip() and not line.startswith('#')]
+    while lines and not lines[-1].strip(): lines.pop() # the end of a file is no class
+    lines = [line for line in lines if not line.startswith('#')]
+    _check_lines(lines, f"names '{path}'")
+    parts = [line.partition('=') for line in lines]
     return [(name, several.split(',') if eq else name) for name, eq, several in parts]
 
 def is_background(

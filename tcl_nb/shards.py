@@ -237,6 +237,15 @@ def _split(text, delimiter):
         except csv.Error: rows = read()
     return rows[0] if len(rows) == 1 else []
 
+def _closed(text, delimiter):
+    "Whether a text is a row by the rules of csv or of databases (which put a backslash before a quote), its quotes closed"
+    forms = dict(strict=True), dict(strict=True, escapechar='\\', doublequote=False)
+    for form in forms[:1 + ('\\"' in text)]:
+        try: rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, **form))
+        except csv.Error: continue
+        return len(rows) == 1
+    return False
+
 class _Table:
     "A csv file's header and rows"
     def __init__(self, lines, image=None, caption=None):
@@ -246,7 +255,7 @@ class _Table:
         self.delimiter = max('\t,;|', key=lambda d: self._score(head, d))
         self.names = [name.strip() for name in _split(head, self.delimiter) or head.strip().split(self.delimiter)]
         self.at = self.names.index(image) if image in self.names else 0
-        self.ends_in_caption = caption is not None and self.names[-1:] == [caption]
+        self.ends_in_caption = self.names[-1:] == [caption] and self.names.count(caption) == 1
 
     def _score(self, head, delimiter):
         names = [name.strip().strip('"').lower() for name in head.split(delimiter)]
@@ -259,22 +268,22 @@ class _Table:
 
 # %% ../nbs/workshop/shards.ipynb #5c9fdf6c
 @patch
-def _is_row(self:_Table, line, like):
-    "Whether a line is a row by itself, of a picture of the same kind as in the fields `like`"
-    fields = _split(line, self.delimiter)
-    kinds = [Path(f[self.at]).suffix.lower() for f in (fields or [], like) if len(f) > self.at]
-    return fields is not None and len(fields) == len(self.names) and len(set(kinds)) == 1
+def _picture(self:_Table, line):
+    "How the name of a line's picture ends, quotes aside; '' where there is none in its place"
+    fields = line.split(self.delimiter)
+    name = fields[self.at].strip().strip('"') if len(fields) > self.at else ''
+    return Path(name).suffix.lower()
 
 @patch
 def _length(self:_Table, most=50):
     "How many lines the next row has"
-    text, like = self._line(0), self._line(0).split(self.delimiter)
+    text, kind = self._line(0), self._picture(self._line(0))
     if _split(text, self.delimiter) is not None: return 1
     for k in range(1, most):
         more = self._line(k)
-        if more is None or self._is_row(more, like): break
+        if more is None or kind and self._picture(more) == kind: break # another row begins
         text += more
-        if _split(text, self.delimiter) is not None: return k + 1
+        if _split(text, self.delimiter) is not None: return k + 1 if _closed(text, self.delimiter) else 1
     return 1
 
 @patch
@@ -294,7 +303,14 @@ def rows(self:_Table):
         text = ''.join(self.ahead.popleft() for _ in range(self._length()))
         try: fields = self._fields(text)
         except csv.Error: fields = 'unreadable row'
-        if text.strip(): yield dict(zip(self.names, fields)) if isinstance(fields, list) else fields
+        if text.strip(' \r\n'): yield self._named(fields) if isinstance(fields, list) else fields
+
+@patch
+def _named(self:_Table, fields):
+    "Fields by the names of their columns; those of columns of one name in a list"
+    found = {}
+    for name, field in zip(self.names, fields): found.setdefault(name, []).append(field)
+    return {name: several[0] if len(several) == 1 else several for name, several in found.items()}
 
 # %% ../nbs/workshop/shards.ipynb #22ff62a8
 def _coco_captions(whole):
@@ -342,6 +358,9 @@ def table_rows(
             yield dict(key=f'{Path(path).name}, row {i}', fault=line)
             continue
         name = line.get(image)
+        if isinstance(name, list): # of several columns of one name
+            yield dict(key=f'{Path(path).name}, row {i}', fault='row with several pictures', why=f"two columns are called '{image}'")
+            continue
         yield dict(key=str(name), image=Path(path).parent/str(name).strip() if name and str(name).strip() else None, captions=sentences(line.get(caption)))
 
 def parquet_rows(
@@ -372,5 +391,7 @@ def table_columns(
         names = [] if str(path).endswith(_JSON) else _Table(_text_lines(path)).names
     except OSError as e: raise TclError(f"cannot read the table '{path}': {e.strerror or e}") from e
     if rows:
-        raise TclError(f"no row of the table '{path}' can be read; the first: {rows[0]}" + " (a row of json is {'image': …, 'caption': …})"*str(path).endswith(_JSON))
-    raise TclError(f"the table '{path}' has no row" + f" below its header, {', '.join(map(repr, names))}"*(names not in ([], [''])))
+        form = " (a row of json is {'image': …, 'caption': …})" if str(path).endswith(_JSON) else ''
+        raise TclError(f"no row of the table '{path}' can be read; the first: {rows[0]}{form}")
+    header = f" below its header, {', '.join(map(repr, names))}" if names not in ([], ['']) else ''
+    raise TclError(f"the table '{path}' has no row{header}")

@@ -13,7 +13,7 @@ from .core import compiler_later
 with compiler_later(): importlib.import_module('open_clip')
 
 # %% ../nbs/workshop/texttower.ipynb #0545513c
-import torch, torch.nn as nn
+import open_clip, torch, torch.nn as nn
 from open_clip.model import CLIP
 from open_clip.transformer import TextTransformer
 
@@ -76,7 +76,9 @@ def encode_texts(
 ) -> torch.Tensor: # [N,C], not normalised
     "What the model's `encode_text` gives, computed without the padding where this has no say"
     device, found = next(model.parameters()).device, causal_text(model)
-    if not found or not len(ids): return model.encode_text(ids.to(device))
+    if not found or not len(ids):
+        unit = dict(normalize=False) if isinstance(model, open_clip.CoCa) else {} # CoCa's would be of unit length
+        return model.encode_text(ids.to(device), **unit)
     text, *how = found
     ends, made = end_positions(ids, *how), []
     order = ends.argsort(stable=True)
