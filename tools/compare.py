@@ -19,6 +19,10 @@ Writes a json of all results, without their matrices, to --json (nbs/results/com
 asks every system under every protocol, as each is stated: TCL's, SCLIP's, NACLIP's, ClearCLIP's, MaskCLIP's and GroupViT's; scaled down
 for the small world, as published where the two variables are set. Nothing is trained: TCL is the grounder that --weights names (`small`, or
 the published one). Writes nbs/results/protocols.json.
+
+    python tools/compare.py --system maskclip naclip scclip resclip [--scenes 100] --json FILE
+
+asks these systems alone, under the protocols of the first command; nothing is trained (`tcl`: the grounder that --weights names).
 """
 import argparse, json, os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +100,7 @@ def main():
     ap.add_argument('--weights', nargs='+', help='of TCL')
     ap.add_argument('--archive')
     ap.add_argument('--every', action='store_true', help='every system under every protocol; nothing is trained')
+    ap.add_argument('--system', nargs='+', metavar='NAME', help='these alone, of SYSTEMS in chapter 11, or tcl; nothing is trained')
     ap.add_argument('--json')
     args = ap.parse_args()
     out = Path(args.out)
@@ -107,18 +112,23 @@ def main():
         every(args, out/'every', common, real)
         return written(out/'every', args.json or 'nbs/results/protocols.json')
     with ThreadPoolExecutor(1 if real else args.jobs) as pool:
-        weights = args.weights or ['tcl'] if real else trained(out, args.seeds, args.steps, pool)
-        groups = [weights] if real else [weights[i:i+args.seeds] for i in range(0, len(weights), args.seeds)]
+        bundled = ['tcl' if real else 'small']
+        weights = args.weights or bundled if real or args.system else trained(out, args.seeds, args.steps, pool)
+        together = real or args.system
+        groups = [weights] if together else [weights[i:i+args.seeds] for i in range(0, len(weights), args.seeds)]
         jobs = []
         for protocol, variants in (REAL if real else PROTOCOLS).items():
             for i, change in enumerate(variants):
                 folder = out/f"{protocol}{('-pamr', '')[i]}"
-                jobs += [(folder, protocol, change, ['tcl'], w) for w in groups]
-                names = [n for n in SYSTEMS if not (real and n.startswith('reco') and not args.archive)]
-                jobs += [(folder, protocol, change, [n], groups[0]) for n in names]
+                if 'tcl' in (args.system or ['tcl']):
+                    jobs += [(folder, protocol, change, ['tcl'], w) for w in groups]
+                names = [n for n in SYSTEMS if not (real and n.startswith('reco') and not args.archive)
+                         and n in (args.system or SYSTEMS)]
+                jobs += [(folder, protocol, change, several, groups[0]) for several in
+                         ([names] if args.system else [[n] for n in names])]
         def one(job):
             folder, protocol, change, systems, chosen = job
-            more = ['--archive', args.archive] if args.archive and systems[0].startswith('reco') else []
+            more = ['--archive', args.archive] if args.archive and any(s.startswith('reco') for s in systems) else []
             call('evaluation', 'tcl_eval', '--system', *systems, '--protocol', protocol, '--weights', *chosen, *common,
                  '--no-figures', '--out', folder, *more, *(['--set', *change] if change else []))
         list(pool.map(one, jobs))
