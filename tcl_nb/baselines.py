@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SYSTEMS', 'OWN', 'SMALL_BACKGROUND', 'denoise_prompts', 'patch_keys', 'smooth_by_keys', 'maskclip_refined_system',
            'plug_system', 'sclip_system', 'clearclip_system', 'naclip_system', 'full_size', 'GroupViT', 'group_scores',
-           'groupvit_system', 'load_groupvit', 'learn_on', 'Softmax', 'Groups', 'own_protocol', 'check_system',
-           'own_segmenter']
+           'groupvit_system', 'load_groupvit', 'systems_for', 'learn_on', 'Softmax', 'Groups', 'own_protocol',
+           'check_system', 'own_segmenter']
 
 # %% ../nbs/11_baselines.ipynb #bc03c9f5
 import copy, hashlib, importlib, textwrap
@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, fingerprint, named_function
 from .clip import FrozenCLIP, TextTable, to_map
 from .grounder import Grounder, tower_for
+from .later_systems import resclip_system, scclip_system
 from .masking import similarity, unit
 from .pamr import pamr
 from .segmentation import DenseSystem, Segmenter, Settings, best_device, maskclip_system
@@ -217,7 +218,17 @@ def load_groupvit(
 #: Name → function (clip, refine=None) → system, of all that need nothing but CLIP (ReCo: and an archive)
 SYSTEMS = dict(maskclip=maskclip_system, maskclip_smoothed=partial(maskclip_refined_system, denoising=0), maskclip_denoised=partial(maskclip_refined_system, smoothing=False),
                maskclip_refined=maskclip_refined_system, reco=reco_system, reco_image=partial(reco_system, language=False),
-               sclip=sclip_system, clearclip=clearclip_system, naclip=naclip_system)
+               sclip=sclip_system, clearclip=clearclip_system, naclip=naclip_system,
+               scclip=scclip_system, resclip=resclip_system)
+
+# %% ../nbs/11_baselines.ipynb #212214c2
+def systems_for(
+    clip:FrozenCLIP, # The tower
+) -> dict: # Name → function, as in SYSTEMS; without ReCo, which wants an archive
+    "The systems that need nothing but this tower"
+    deep = len(clip.visual.transformer.resblocks) > 1
+    return {name: make for name, make in SYSTEMS.items()
+            if not name.startswith('reco') and (deep or name not in ('scclip', 'resclip'))}
 
 # %% ../nbs/11_baselines.ipynb #48421ea5
 def learn_on(
@@ -280,10 +291,11 @@ def _number(threshold):
 # %% ../nbs/11_baselines.ipynb #eb8261c4
 #: System → the protocol of its authors
 OWN = dict(maskclip='maskclip', maskclip_smoothed='maskclip', maskclip_denoised='maskclip', maskclip_refined='maskclip',
-           sclip='sclip', clearclip='clearclip', naclip='naclip', groupvit='groupvit')
+           sclip='sclip', clearclip='clearclip', naclip='naclip', scclip='scclip', resclip='resclip',
+           groupvit='groupvit')
 #: System → background threshold on the small world's tower
 SMALL_BACKGROUND = dict(maskclip=.77, maskclip_smoothed=.5, maskclip_denoised=.82, maskclip_refined=.48, sclip=.21,
-                        clearclip=.66, naclip=.38)
+                        clearclip=.66, naclip=.38, scclip=.45, resclip=.4)
 
 def own_protocol(
     system:str, # A name in SYSTEMS, 'groupvit' or 'module:function'

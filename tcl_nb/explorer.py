@@ -20,7 +20,7 @@ from .smallworld import STUFF, SmallWorld
 from .clip import WordTokenizer
 from .grounder import tower_for
 from .segmentation import Segmentation, Segmenter, made_with, parse_classes, picture_fingerprint, split_words
-from .baselines import SYSTEMS, check_system, own_segmenter
+from .baselines import check_system, own_segmenter, systems_for
 from tcl_nb.viewer import (
     Reading, Stage, View, bare_system, centres, edges, encoded, heat, numbered, page_size, paint,
 )
@@ -73,7 +73,8 @@ def compared(
 ) -> dict: # Name → Segmenter
     "A segmenter, and the systems of chapter 11 on the same tower, by their names there; not ReCo, which wants an archive"
     s, shared = segmenter, dict(device=segmenter.device, dtype=segmenter.dtype, table=segmenter.table)
-    others = {name: Segmenter(s.clip, None, s.settings, make(s.clip), name=name, **shared) for name, make in SYSTEMS.items() if 'reco' not in name}
+    others = {name: Segmenter(s.clip, None, s.settings, make(s.clip), name=name, **shared)
+              for name, make in systems_for(s.clip).items()}
     return {'TCL' if s.grounder else 'model': s, **others}
 
 # %% ../nbs/13_explorer.ipynb #4387ef7a

@@ -104,6 +104,11 @@ _NACLIP = replace(_SCLIP, name='naclip', pamr=True, refine_photo=True, dilations
     only=dict(voc=dict(crop=0), voc20=dict(crop=0), cityscapes=dict(short=560)))
 _CLEARCLIP = replace(_SCLIP, name='clearclip', short=448, crop=448, stride=224, names='clearclip', scale=50., border='pad',
     only=dict(voc=dict(background=.5), context=dict(background=.15), coco_object=dict(background=.4), cityscapes=dict(crop=224)))
+_SCCLIP = replace(_SCLIP, name='scclip', background=0.,
+    only=dict(voc=dict(scale=50., background=.15, least_share=.1), coco_object=dict(scale=55., background=.35),
+              context=dict(background=.15), cityscapes=dict(short=560)))
+_RESCLIP = replace(_SCLIP, name='resclip',
+    only=dict(voc=dict(crop=0), voc20=dict(crop=0), cityscapes=dict(short=560)))
 _MASKCLIP = Protocol(name='maskclip', short=512, crop=0, templates='maskclip', normalise_first=True, names='maskclip', score='softmax', scale=100.,
     blend=0., pamr=False, background=.5, border='corner', only=dict(context=dict(short=520, long=520), context59=dict(short=520, long=520)))
 _GROUPVIT = Protocol(name='groupvit', templates='single', names='groupvit', score='groups', blend=0., pamr=False, background=.95,
@@ -118,7 +123,7 @@ def _scaled_down(protocol, **changes):
 
 PROTOCOLS = {p.name: p for p in (Protocol(), _SCLIP, _NACLIP, _CLEARCLIP, _MASKCLIP, _GROUPVIT,
     _scaled_down(Protocol()), _scaled_down(_SCLIP), _scaled_down(_NACLIP, dilations=(1, 2)), _scaled_down(_CLEARCLIP), _scaled_down(_MASKCLIP, crop=0),
-    _scaled_down(_GROUPVIT))} #: The protocols by name
+    _scaled_down(_GROUPVIT), _SCCLIP, _RESCLIP, _scaled_down(_SCCLIP), _scaled_down(_RESCLIP))} #: The protocols by name
 PROTOCOLS['photo'] = Protocol(name='photo', mean=(.5, .5, .5), std=(.5, .5, .5), templates='photo', **{k: getattr(PHOTO_SETTINGS, k)
     for k in ('short', 'crop', 'blend', 'pamr', 'background')})
 

@@ -96,7 +96,7 @@ def arguments():
     ap.add_argument('--model', default='tcl',
                     help="'tcl' (published, fetched once; default), 'photo' (photographs, in the package), 'small' (drawings, in the package), a file or folder with a grounder, or a hub id")
     ap.add_argument('--system', default='tcl', metavar='NAME',
-                    help="in place of TCL maskclip, sclip, clearclip, naclip, reco, groupvit or module:function, each read and scored as its authors do, "
+                    help="in place of TCL maskclip, sclip, clearclip, naclip, scclip, resclip, reco, groupvit or module:function, each read and scored as its authors do, "
                     "on the tower of --model (by default OpenAI's ViT-B/16) and without TCL's weights")
     ap.add_argument('--archive', metavar='FOLDER', help='pictures that --system reco retrieves from')
     ap.add_argument('--groupvit', metavar='NAME',

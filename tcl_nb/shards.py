@@ -126,6 +126,7 @@ def _finish(rows, stems):
     for stem in sorted(stems, key=len, reverse=True):
         row = rows.pop(stem)
         row.pop('endings')
+        if not row['captions']: row.setdefault('why', f"it has no '{stem}.txt' and no '{stem}.json'")
         if _whole(row) or not any(stem.startswith(f'{other}.') for other in rows): yield row
 
 def _grouped(members, caption=None):
@@ -329,6 +330,8 @@ def _json_rows(path):
         try: whole = json.loads(_text(Path(path).read_bytes()))
         except ValueError: whole = None # lines, in spite of the name
         if isinstance(whole, dict):
+            if whole and all(str(name).lower().endswith(ENDINGS) for name in whole): # {picture: captions}
+                whole = dict(rows=[dict(image=name, caption=told) for name, told in whole.items()])
             lists = (v for v in whole.values() if isinstance(v, list) and v and isinstance(v[0], dict))
             whole = _coco_captions(whole) or next(lists, [whole])
         if whole is not None:

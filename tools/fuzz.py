@@ -1,5 +1,5 @@
 """Odd inputs, made at random from a seed: tables, shards, label PNGs, command lines, recipes. Nothing may end in a traceback, hang, or
-count wrongly (rows in = pairs + counted faults).  python tools/fuzz.py [KIND ...] --seconds 300 --seed 0"""
+count wrongly (rows in = pairs + counted faults).  python tools/fuzz.py [KIND ...] --seconds 300 --seed 0 --log FILE"""
 import argparse, contextlib, csv, io, json, os, platform, random, signal, sys, tarfile, tempfile, time, traceback, warnings
 from pathlib import Path
 import numpy as np, torch, yaml
@@ -319,20 +319,26 @@ def main():
     ap.add_argument('--seconds', type=float, default=10., help='for all kinds together (default: %(default)s)')
     ap.add_argument('--seed', type=int, default=0, help='the first input; the next one has the next seed')
     ap.add_argument('--most', type=int, default=5, help='faults of a kind to show')
+    ap.add_argument('--log', type=Path, help='a file to which the lines are added, too')
     args = ap.parse_args()
-    failed = 0
-    print(f'{time.strftime("%Y-%m-%d")}: tcl_nb {__version__}, Python {platform.python_version()}, torch {torch.__version__}, {sys.platform}; python tools/fuzz.py {" ".join(sys.argv[1:])}', flush=True)
+    failed, said = 0, []
+    def say(line):
+        said.append(line)
+        print(line, flush=True)
+    say(f'{time.strftime("%Y-%m-%d")}: tcl_nb {__version__}, Python {platform.python_version()}, torch {torch.__version__}, {sys.platform}; python tools/fuzz.py {" ".join(sys.argv[1:])}')
     for kind in args.kinds or KINDS:
         end, seed, wrong = time.time() + args.seconds/len(args.kinds or KINDS), args.seed, 0
         while time.time() < end and wrong < args.most:
             try: one(kind, seed)
             except (Exception, TooLong) as e:
                 wrong += 1
-                print(f'{kind}, seed {seed}: {type(e).__name__}: {e}',
-                      *traceback.format_exc(limit=-2).splitlines()[1:-1], sep='\n', flush=True)
+                say(f'{kind}, seed {seed}: {type(e).__name__}: {e}')
+                print(*traceback.format_exc(limit=-2).splitlines()[1:-1], sep='\n', flush=True)
             seed += 1
-        print(f'{kind}: {seed - args.seed} inputs from seed {args.seed}, {wrong} faults', flush=True)
+        say(f'{kind}: {seed - args.seed} inputs from seed {args.seed}, {wrong} faults')
         failed += wrong
+    if args.log:
+        with args.log.open('a') as f: f.writelines(line + '\n' for line in said)
     sys.exit(failed > 0)
 
 if __name__ == '__main__': main()
