@@ -109,7 +109,8 @@ def embed_captions(
         warnings.filterwarnings('ignore', 'a text has') # long captions are cut off, as in training
         while some := list(islice(told, per_part)):
             paths.append(parts/f'{len(paths):06}.safetensors'); _part(paths[-1], some, clip, batch, bar)
-    if not paths: raise TclError(f"'{source.name}' has no usable caption: {counted(skipped, examples) or 'it is empty'}")
+    if not paths:
+        raise TclError(f"'{source.name}' has no usable caption: {counted(skipped, examples) or 'it is empty'}")
     tensors = [read_safetensors(p)[0] for p in paths]
     digest, first = np.unique(torch.cat([t['digest'] for t in tensors]).numpy(), return_index=True)
     embedding = torch.cat([t['embedding'].half() if half else t['embedding'] for t in tensors])[torch.from_numpy(first)]

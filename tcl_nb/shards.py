@@ -372,5 +372,7 @@ def table_columns(
         names = [] if str(path).endswith(_JSON) else _Table(_text_lines(path)).names
     except OSError as e: raise TclError(f"cannot read the table '{path}': {e.strerror or e}") from e
     if rows:
-        raise TclError(f"no row of the table '{path}' can be read; the first: {rows[0]}" + " (a row of json is {'image': …, 'caption': …})"*str(path).endswith(_JSON))
-    raise TclError(f"the table '{path}' has no row" + f" below its header, {', '.join(map(repr, names))}"*(names not in ([], [''])))
+        form = " (a row of json is {'image': …, 'caption': …})" if str(path).endswith(_JSON) else ''
+        raise TclError(f"no row of the table '{path}' can be read; the first: {rows[0]}{form}")
+    header = f" below its header, {', '.join(map(repr, names))}" if names not in ([], ['']) else ''
+    raise TclError(f"the table '{path}' has no row{header}")

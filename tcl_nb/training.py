@@ -204,8 +204,8 @@ def train(
 
 # %% ../nbs/09_training.ipynb #24c15aa3
 __getattr__ = moved(
-    **dict.fromkeys(('Stream', 'Plain', 'Steps', 'Gradients', 'learner', 'Numbers', 'Bar', 'add_row', 'cut_table', 'Table',
-                     'draw_samples', 'Pictures', 'Judge'), 'learner'),
+    **dict.fromkeys(('Stream', 'Plain', 'Steps', 'Gradients', 'learner', 'Numbers', 'Bar', 'add_row', 'cut_table',
+                     'Table', 'draw_samples', 'Pictures', 'Judge'), 'learner'),
     **dict.fromkeys(('Recipe', 'make_recipe', 'recipes', 'read_recipe'), 'recipe'),
     **dict.fromkeys(('save_checkpoint', 'load_checkpoint', 'Save', 'Feed', 'alone', 'keep_memory', 'run_objective',
                      'run_recipe', 'tcl_train'), 'runs'))
