@@ -24,7 +24,8 @@ from .pairs import LONGEST, counted, usable_captions
 # %% ../nbs/workshop/captions.ipynb #a60f357c
 def _digests(keys, captions):
     "Eight bytes for each key with its caption, as integers"
-    data = b''.join(blake2b(f'{k}\0{c}'.encode('utf-8', 'replace'), digest_size=8).digest() for k, c in zip(keys, captions, strict=True))
+    data = b''.join(blake2b(f'{k}\0{c}'.encode('utf-8', 'replace'), digest_size=8).digest()
+                    for k, c in zip(keys, captions, strict=True))
     return np.frombuffer(data, '<i8').astype(np.int64)
 
 @dataclass(eq=False, repr=False)
@@ -38,7 +39,8 @@ class CaptionTable:
     path:str='' # The file, for messages
 
     def __len__(self): return len(self.digest)
-    def __repr__(self): return f"CaptionTable: {len(self)} captions of '{self.source}' × {self.embedding.shape[1]}, {self.model}"
+    def __repr__(self):
+        return f"CaptionTable: {len(self)} captions of '{self.source}' × {self.embedding.shape[1]}, {self.model}"
 
 # %% ../nbs/workshop/captions.ipynb #57754c59
 @patch
@@ -47,7 +49,8 @@ def rows(self:CaptionTable,
     captions, # Their captions, as the stream gives them
 ) -> torch.Tensor: # [B,C] float32, not normalised
     "Embeddings of captions; raises `TclError` that names one which is not in the table"
-    wanted = _digests(keys, captions); at = np.searchsorted(self.digest, wanted).clip(max=max(len(self)-1, 0))
+    wanted = _digests(keys, captions)
+    at = np.searchsorted(self.digest, wanted).clip(max=max(len(self)-1, 0))
     missing = np.flatnonzero(self.digest[at] != wanted) if len(self) else np.arange(len(wanted))
     if len(missing):
         key, caption = list(keys)[missing[0]], list(captions)[missing[0]]
@@ -61,7 +64,8 @@ def save(self:CaptionTable,
 ) -> None: # Raises TclError when it can't be written
     "Write the table to one file"
     meta = {k: getattr(self, k) for k in ('model', 'fingerprint', 'source')}
-    with writing(path) as aside: save_file(dict(digest=torch.from_numpy(self.digest), embedding=self.embedding.contiguous()), aside, meta)
+    with writing(path) as aside:
+        save_file(dict(digest=torch.from_numpy(self.digest), embedding=self.embedding.contiguous()), aside, meta)
 
 @patch(cls_method=True)
 def load(cls:CaptionTable,
@@ -70,8 +74,11 @@ def load(cls:CaptionTable,
 ) -> CaptionTable:
     "Read a table; raises `TclError` that names a file which is no table, or is another tower's"
     tensors, meta = read_safetensors(path, 'a table of captions')
-    try: table = cls(tensors['digest'].numpy(), tensors['embedding'], meta['model'], meta['fingerprint'], meta['source'], str(path))
-    except KeyError as e: raise TclError(f"'{path}' is no table of captions: {e} is missing; tcl_embed makes one") from e
+    try:
+        table = cls(tensors['digest'].numpy(), tensors['embedding'], meta['model'], meta['fingerprint'], meta['source'],
+                    str(path))
+    except KeyError as e:
+        raise TclError(f"'{path}' is no table of captions: {e} is missing; tcl_embed makes one") from e
     wanted = getattr(clip, 'fingerprint', clip)
     if wanted and wanted != table.fingerprint:
         raise TclError(f"the table '{path}' was made with {table.model} [{table.fingerprint}] and does not go with this tower [{wanted}]; make it again with tcl_embed")
@@ -85,11 +92,16 @@ def _part(path, told, clip, batch, bar):
     if path.exists():
         try: tensors, meta = read_safetensors(path)
         except TclError: tensors, meta = {}, {} # damaged: make it again
-        if meta.get('fingerprint') == clip.fingerprint and 'digest' in tensors and torch.equal(tensors['digest'], digest): bar.update(len(told)); return
+        if meta.get('fingerprint') == clip.fingerprint and 'digest' in tensors and torch.equal(tensors['digest'],
+                                                                                               digest):
+            bar.update(len(told))
+            return
     out = []
     for i in range(0, len(told), batch):
-        out.append(clip.text_embedding([c for _, c in told[i:i+batch]]).float().cpu()); bar.update(len(out[-1]))
-    with writing(path) as aside: save_file(dict(digest=digest, embedding=torch.cat(out)), aside, dict(fingerprint=clip.fingerprint))
+        out.append(clip.text_embedding([c for _, c in told[i:i+batch]]).float().cpu())
+        bar.update(len(out[-1]))
+    with writing(path) as aside:
+        save_file(dict(digest=digest, embedding=torch.cat(out)), aside, dict(fingerprint=clip.fingerprint))
 
 # %% ../nbs/workshop/captions.ipynb #9672174b
 def embed_captions(
@@ -124,19 +136,27 @@ def embed_captions(
 @command
 def tcl_embed(argv=None):
     "Embed all captions of a source once: `tcl_embed SOURCE --clip NAME --out FILE`"
-    ap = Arguments(prog='tcl_embed', description='Embed the captions of a source once, so that training needs no text tower.')
+    ap = Arguments(prog='tcl_embed',
+                   description='Embed the captions of a source once, so that training needs no text tower.')
     ap.add_argument('source', help="the pairs: 'wds:FOLDER', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER' or 'hub:USER/NAME'")
-    ap.add_argument('--clip', default='ViT-B-16-quickgelu', help="the tower: an open_clip name, 'small', or a file (default: %(default)s)")
+    ap.add_argument('--clip', default='ViT-B-16-quickgelu',
+                    help="the tower: an open_clip name, 'small', or a file (default: %(default)s)")
     ap.add_argument('--pretrained', help="weights of an open_clip model: a tag or a file (default: openai)")
     ap.add_argument('--out', required=True, metavar='FILE', help='file to write, .safetensors')
-    for what in ('image', 'caption'): ap.add_argument(f'--{what}-column', metavar='NAME', help=f"a table's column with the {what}s, if it has another name than usual")
+    for what in ('image', 'caption'):
+        ap.add_argument(f'--{what}-column', metavar='NAME',
+                        help=f"a table's column with the {what}s, if it has another name than usual")
     ap.add_argument('--batch', type=int, default=256, help='captions at a time (default: %(default)s)')
     ap.add_argument('--half', action='store_true', help='keep 16 bits a number in place of 32')
     args = ap.parse_args(argv)
     if args.batch < 1: raise TclError(f'--batch {args.batch}: must be 1 or more')
-    if args.source.startswith('smallworld'): raise TclError('smallworld draws its scenes anew: embed the captions in training, or write shards (write_shards) and give their folder')
-    check_folder(Path(args.out).parent); source = open_source(args.source, args.image_column, args.caption_column)
+    if args.source.startswith('smallworld'):
+        raise TclError('smallworld draws its scenes anew: embed the captions in training, or write shards (write_shards) and give their folder')
+    check_folder(Path(args.out).parent)
+    source = open_source(args.source, args.image_column, args.caption_column)
     own = args.clip == 'small' or Path(args.clip).is_file()
-    with advice('--pretrained FILE'): clip = load_clip(args.clip, args.pretrained or (None if own else 'openai')).to('cuda' if torch.cuda.is_available() else 'cpu')
+    with advice('--pretrained FILE'):
+        clip = load_clip(args.clip, args.pretrained or (None if own else 'openai')).to('cuda'
+            if torch.cuda.is_available() else 'cpu')
     table = embed_captions(source, clip, args.out, args.batch, args.half)
     print(f"{len(table)} captions of '{source.name}' embedded; written to '{args.out}'")

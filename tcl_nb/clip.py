@@ -81,7 +81,8 @@ def _small(path, name):
     try: tensors, meta = read_safetensors(path, 'a small CLIP')
     except TclError as e: raise TclError(f'{e}{hint}') from e
     if 'tower' in meta: return _tower(tensors, meta, path, name)
-    if not {'config', 'words'} <= set(meta): raise TclError(f"'{path}' is not a small CLIP: its configuration and vocabulary are missing{hint}")
+    if not {'config', 'words'} <= set(meta):
+        raise TclError(f"'{path}' is not a small CLIP: its configuration and vocabulary are missing{hint}")
     try:
         model, words = build_small_clip(json.loads(meta['config'])), json.loads(meta['words'])
         model.load_state_dict({k: t.float() for k, t in tensors.items() if k != 'attn_mask'})
@@ -135,7 +136,8 @@ def _archive_weights(path):
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(checked, 'w') as new:
         for record in old.namelist():
             data = old.read(record)
-            if b'__setstate__' in data: raise ValueError("it would run a `__setstate__` of its own when read, so it was not read")
+            if b'__setstate__' in data:
+                raise ValueError("it would run a `__setstate__` of its own when read, so it was not read")
             new.writestr(record, data)
     checked.seek(0)
     with warnings.catch_warnings():
@@ -165,7 +167,8 @@ def _build(name, path, quick_gelu):
     filling = Unfilled() if path or ':' in name else nullcontext() # where weights are sure to come
     try:
         with _quiet(), filling:
-            model = open_clip.create_model(name, pretrained_text=False, require_pretrained=':' in name and not path, **override)
+            model = open_clip.create_model(name, pretrained_text=False, require_pretrained=':' in name and not path,
+                                           **override)
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as e: raise TclError(f"open_clip cannot build '{name}': {textwrap.shorten(str(e), 200)}") from e
     try:
@@ -187,8 +190,11 @@ def _fetched(name, tag, entry):
     "Path of a tag's weights, fetched if they are not in the cache yet"
     repo, _, file = entry.get('hf_hub', '').rpartition('/')
     try:
-        if repo and (path := _cached_or_there(repo, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME])): return path
-        if 'file' not in entry: print(f"fetching the weights '{tag}' of '{name}' from {repo or entry['url']}; they stay in the cache", file=sys.stderr)
+        if repo and (path := _cached_or_there(repo, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME])):
+            return path
+        if 'file' not in entry:
+            print(f"fetching the weights '{tag}' of '{name}' from {repo or entry['url']}; they stay in the cache",
+                  file=sys.stderr)
         return open_clip.download_pretrained(entry)
     except Exception as e:
         reason = textwrap.shorten(str(e), 300).rstrip('.')
@@ -214,7 +220,8 @@ def _open_clip(name, pretrained, quick_gelu):
 
 # %% ../nbs/workshop/clip.ipynb #12a706c0
 #: Models inside the package → their files; 'photo-minilm' is 'photo' with a sentence encoder in the place of its table of words
-EMBEDDED = {'small': 'small_clip.safetensors', 'photo': 'photo_tower.safetensors', 'photo-minilm': 'photo_tower.safetensors'}
+EMBEDDED = {'small': 'small_clip.safetensors', 'photo': 'photo_tower.safetensors',
+            'photo-minilm': 'photo_tower.safetensors'}
 
 def load_clip(
     name:str='small', # 'small', 'photo', 'photo-minilm', a file written by the appendix's command, or one of open_clip's ViT names
@@ -224,7 +231,8 @@ def load_clip(
     "A frozen CLIP by name; raises `TclError` for a name or file that is wrong or a model that is not supported"
     name, pretrained = str(name), str(pretrained) if pretrained else None
     own = name in EMBEDDED or name.endswith('.safetensors') or Path(name).is_file()
-    if own and pretrained: raise TclError(f"'{name}' brings its own weights: pretrained='{pretrained}' is for open_clip's models")
+    if own and pretrained:
+        raise TclError(f"'{name}' brings its own weights: pretrained='{pretrained}' is for open_clip's models")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0) # the CPU's alone: models are built there
         if own: return _small(assets()/EMBEDDED[name] if name in EMBEDDED else name, name)

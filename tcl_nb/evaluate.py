@@ -28,29 +28,43 @@ def arguments():
     "The options of `tcl_eval`"
     ap = Arguments(prog='tcl_eval', description='mIoU of systems on benchmarks, under a protocol.')
     ap.add_argument('--benchmark', nargs='+', metavar='KEY', help=f"what to evaluate on: {', '.join(BENCHMARKS)}")
-    ap.add_argument('--data', metavar='DIR', help='the data root, in mmsegmentation\'s layout; the small world needs none')
-    ap.add_argument('--images', metavar='DIR', help="pictures of one's own, with --labels (PNGs of the same names) and --classes")
+    ap.add_argument('--data', metavar='DIR',
+                    help='the data root, in mmsegmentation\'s layout; the small world needs none')
+    ap.add_argument('--images', metavar='DIR',
+                    help="pictures of one's own, with --labels (PNGs of the same names) and --classes")
     ap.add_argument('--labels', metavar='DIR', help='their labels')
-    ap.add_argument('--classes', metavar='FILE', help="names in label order, one a line: 'cat' or 'person=man,woman'; 'background' (or '_background_') first makes label 0 background")
-    ap.add_argument('--ignore-zero', action='store_true', help="in these labels 0 doesn't count, and names count from 1")
-    ap.add_argument('--weights', nargs='+', default=['tcl'], metavar='NAME', help="'tcl' (published, fetched once; default), 'small', 'photo', files or folders with grounders of one tower, or hub ids; of several, tables show mean and spread")
+    ap.add_argument('--classes', metavar='FILE',
+                    help="names in label order, one a line: 'cat' or 'person=man,woman'; 'background' (or '_background_') first makes label 0 background")
+    ap.add_argument('--ignore-zero', action='store_true',
+                    help="in these labels 0 doesn't count, and names count from 1")
+    ap.add_argument('--weights', nargs='+', default=['tcl'], metavar='NAME',
+                    help="'tcl' (published, fetched once; default), 'small', 'photo', files or folders with grounders of one tower, or hub ids; of several, tables show mean and spread")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the grounder was trained with)")
-    ap.add_argument('--system', nargs='+', default=['tcl'], metavar='NAME', help="tcl (default), maskclip, sclip, …, or module:function, a function of the tower")
-    ap.add_argument('--archive', metavar='FOLDER', help='pictures that --system reco retrieves from; they are embedded once, which goes on where it was stopped')
-    ap.add_argument('--archive-file', metavar='FILE', help='where their embeddings are kept (.npy; default: a hidden file in the folder)')
-    ap.add_argument('--context', nargs='*', metavar='WORD', help='words that ReCo leaves out (default: the published ones, tree sky building road person; no word: none)')
-    ap.add_argument('--groupvit', default='nvidia/groupvit-gcc-yfcc', help='where --system groupvit comes from: a hub id or a folder (default: %(default)s)')
-    ap.add_argument('--protocol', help=f"{', '.join(PROTOCOLS)} (default: tcl; small-tcl or photo for the towers of these names, groupvit for GroupViT)")
-    ap.add_argument('--set', nargs='+', default=[], metavar='FIELD=VALUE', help='change the protocol, as in short=336 pamr=false')
+    ap.add_argument('--system', nargs='+', default=['tcl'], metavar='NAME',
+                    help="tcl (default), maskclip, sclip, …, or module:function, a function of the tower")
+    ap.add_argument('--archive', metavar='FOLDER',
+                    help='pictures that --system reco retrieves from; they are embedded once, which goes on where it was stopped')
+    ap.add_argument('--archive-file', metavar='FILE',
+                    help='where their embeddings are kept (.npy; default: a hidden file in the folder)')
+    ap.add_argument('--context', nargs='*', metavar='WORD',
+                    help='words that ReCo leaves out (default: the published ones, tree sky building road person; no word: none)')
+    ap.add_argument('--groupvit', default='nvidia/groupvit-gcc-yfcc',
+                    help='where --system groupvit comes from: a hub id or a folder (default: %(default)s)')
+    ap.add_argument('--protocol',
+                    help=f"{', '.join(PROTOCOLS)} (default: tcl; small-tcl or photo for the towers of these names, groupvit for GroupViT)")
+    ap.add_argument('--set', nargs='+', default=[], metavar='FIELD=VALUE',
+                    help='change the protocol, as in short=336 pamr=false')
     ap.add_argument('--show', action='store_true', help='print the protocol and evaluate nothing')
     ap.add_argument('--split', default='val', help='val (default) or train')
     ap.add_argument('--limit', type=int, help='only the first pictures')
     ap.add_argument('--out', default='results', help='folder for results (default: %(default)s)')
     ap.add_argument('--no-figures', dest='figures', action='store_false', help='draw nothing')
     ap.add_argument('--device', help='cuda, mps or cpu (default: the best there is)')
-    ap.add_argument('--bf16', action='store_true', help="the towers' arithmetic in 16 bits: faster on a GPU, and not number for number")
+    ap.add_argument('--bf16', action='store_true',
+                    help="the towers' arithmetic in 16 bits: faster on a GPU, and not number for number")
     ap.add_argument('--chunk', type=int, default=4, help='pictures whose windows share batches (default: %(default)s)')
-    ap.add_argument('--save-every', type=float, default=20., metavar='SECONDS', help='how often counts are written, to go on from (default: %(default)s)')
+    ap.add_argument('--save-every', type=float, default=20., metavar='SECONDS',
+                    help='how often counts are written, to go on from (default: %(default)s)')
     ap.add_argument('--batch', type=int, default=4, help='windows in a batch (default: %(default)s)')
     return ap
 
@@ -204,16 +218,23 @@ def evaluate_all(args, protocol) -> list: # Results, in the order they were aske
     clip = None if args.system == ['groupvit'] else tower_for(args.weights[0], args.clip).to(device)
     if args.protocol is None and clip: protocol = _protocol(args, usual_protocol(clip))
     opened = _opened(args, protocol)
-    for classes in opened: clip and clip.class_embedding(classes.names[:1]) # a tower that doesn't know the words stops here
+    for classes in opened:
+        clip and clip.class_embedding(classes.names[:1]) # a tower that doesn't know the words stops here
     tasks, results, known = [], [], {} # known: tables of text embeddings, so that no text is embedded twice
-    def table(tower, p): return known.setdefault((tower.fingerprint, p.prompts, p.normalise_first), TextTable.make(tower, (), p.prompts, p.normalise_first))
-    for name in args.system: tasks += [(name, load_grounder(w, clip).to(clip.device).eval()) for w in args.weights] if name == 'tcl' else [(name, None)]
+    def table(tower, p):
+        return known.setdefault((tower.fingerprint, p.prompts, p.normalise_first),
+                                TextTable.make(tower, (), p.prompts, p.normalise_first))
+    for name in args.system:
+        tasks += [(name, load_grounder(w, clip).to(clip.device).eval())
+                  for w in args.weights] if name == 'tcl' else [(name, None)]
     for name, grounder in tasks:
         tower = named_function('tcl_nb.baselines:load_groupvit')(args.groupvit).to(device) if name == 'groupvit' else clip
         stated = _protocol(args, 'groupvit') if name == 'groupvit' else protocol
         settled, opened = stated, _opened(args, stated)
-        if stated.validation and any(b.background for b in opened): settled = _settled(args, name, tower, grounder, stated, table(tower, stated.on(stated.validation)))
-        results += [_evaluate(args, name, classes, tower, grounder, stated, settled, table(tower, settled.on(classes.key))) for classes in opened]
+        if stated.validation and any(b.background for b in opened):
+            settled = _settled(args, name, tower, grounder, stated, table(tower, stated.on(stated.validation)))
+        results += [_evaluate(args, name, classes, tower, grounder, stated, settled,
+                              table(tower, settled.on(classes.key))) for classes in opened]
     return results
 
 @command
@@ -221,14 +242,20 @@ def tcl_eval(argv=None):
     "mIoU of systems on benchmarks: `tcl_eval --benchmark voc voc20 --data DIR --weights FILE`"
     args = arguments().parse_args(argv)
     protocol = _checked(args)
-    if args.show: print(protocol); return
+    if args.show:
+        print(protocol)
+        return
     with advice('--weights FILE, --clip FILE'): results = evaluate_all(args, protocol)
     if not ranks()[0]:
-        every = _all_results(args.out); print(tables(results, spread=True))
+        every = _all_results(args.out)
+        print(tables(results, spread=True))
         for name, form in (('table.md', 'markdown'), ('table.csv', 'csv')):
-            with writing(Path(args.out)/name) as aside: aside.write_text(tables(every, form, True) + '\n'*(form == 'markdown'))
+            with writing(Path(args.out)/name) as aside:
+                aside.write_text(tables(every, form, True) + '\n'*(form == 'markdown'))
         print(f"results, tables{' and figures' if args.figures else ''} in '{args.out}'")
-    if ranks()[1] > 1: dist.barrier(); dist.destroy_process_group()
+    if ranks()[1] > 1:
+        dist.barrier()
+        dist.destroy_process_group()
 
 # %% ../nbs/workshop/evaluate.ipynb #d481dbeb
 #| eval: false
@@ -250,7 +277,8 @@ def published_validation(
 ) -> dict: # {'miou': mean of both, 'voc20': …, 'context59': …}, in percent
     "mIoU on the training pictures of VOC20 and Context59, as the authors watched it; raises `TclError` where the data isn't at hand"
     data = os.environ.get('TCL_NB_DATA')
-    if not data: raise TclError('evaluate: set the environment variable TCL_NB_DATA to the data root, the folder that holds VOCdevkit')
+    if not data:
+        raise TclError('evaluate: set the environment variable TCL_NB_DATA to the data root, the folder that holds VOCdevkit')
     protocol, grounder = protocol or PROTOCOLS['tcl'], grounder.eval()
     found = {}
     for key in ('voc20', 'context59'):

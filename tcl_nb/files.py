@@ -58,14 +58,19 @@ def command(
         if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')
         with warnings.catch_warnings(), ends_tidily():
             warnings.showwarning = lambda message, *where, **more: say(message)
-            warnings.filterwarnings('default', module=r'tcl_nb\.') # what we say belongs to what a command says, whatever Python was told
+            # what we say belongs to what a command says, whatever Python was told
+            warnings.filterwarnings('default', module=r'tcl_nb\.')
             warnings.filterwarnings('ignore', module=r'PIL\.') # a decoder's doubts, and sizes that we allow
             try:
                 for a in argv or ():
                     if '\0' in a: raise TclError(f'{a!r} is no valid text: it has a zero byte')
                 main(argv)
-            except TclError as e: say(e); sys.exit(2)
-            except KeyboardInterrupt: say('interrupted'); sys.exit(130)
+            except TclError as e:
+                say(e)
+                sys.exit(2)
+            except KeyboardInterrupt:
+                say('interrupted')
+                sys.exit(130)
     return run
 
 # %% ../nbs/workshop/files.ipynb #896bead3
@@ -81,7 +86,8 @@ def named_function(
     "Import a function by name; raises `TclError` that names what is missing"
     module, _, function = str(name).partition(':')
     try: found = getattr(importlib.import_module(module), function, None)
-    except (ImportError, ValueError) as e: raise TclError(f"'{name}': cannot import '{module}' ({e}); a function is named as module:function") from e
+    except (ImportError, ValueError) as e:
+        raise TclError(f"'{name}': cannot import '{module}' ({e}); a function is named as module:function") from e
     if not callable(found): raise TclError(f"'{name}': the module '{module}' has no function '{function}'")
     return found
 
@@ -188,21 +194,25 @@ def walk(
     for at, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         here = Path(at).absolute()
         above = {os.path.realpath(p) for p in (here, *here.parents)} # a link back up would never end
-        folders[:] = sorted(f for f in folders if f[0] != '.' and f != '__MACOSX' and os.path.realpath(here/f) not in above)
+        folders[:] = sorted(f for f in folders if f[0] != '.' and f != '__MACOSX'
+                            and os.path.realpath(here/f) not in above)
         yield from (Path(at)/f for f in sorted(files) if f[0] != '.')
 
 def _path_facts(path):
     "What identifies a file or a folder, as bytes"
     try:
         s = path.stat()
-        if not path.is_dir(): yield _file_digest(str(path.absolute()), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino); return
+        if not path.is_dir():
+            yield _file_digest(str(path.absolute()), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+            return
         for p in walk(path):
             s = p.stat() if p.exists() else p.lstat() # a link that leads nowhere
             yield f'{p.relative_to(path).as_posix()}\0{s.st_size}\0{s.st_mtime_ns}\0'.encode('utf-8', 'surrogateescape')
     except OSError as e: raise TclError(f"cannot read '{path}': {e.strerror or e}") from e
 
 # %% ../nbs/workshop/files.ipynb #90273808
-_LIBRARIES = tuple(os.path.realpath(sysconfig.get_path(k)) + os.sep for k in ('stdlib', 'platstdlib', 'purelib', 'platlib'))
+_LIBRARIES = tuple(os.path.realpath(sysconfig.get_path(k)) + os.sep
+                   for k in ('stdlib', 'platstdlib', 'purelib', 'platlib'))
 
 def _imported(path, package):
     "The modules that a source file imports, as specifications"
@@ -240,7 +250,8 @@ def _code_facts(code, names, seen):
 def _callable_facts(function, seen):
     "What identifies a function or a class"
     module = sys.modules.get(function.__module__)
-    for path in _own_files(getattr(module, '__file__', None), getattr(module, '__package__', None)): yield from _path_facts(Path(path))
+    for path in _own_files(getattr(module, '__file__', None), getattr(module, '__package__', None)):
+        yield from _path_facts(Path(path))
     yield function.__qualname__.encode()
     if isinstance(function, FunctionType):
         yield from _code_facts(function.__code__, function.__globals__, seen)
@@ -262,8 +273,12 @@ def weights_hash(
 # %% ../nbs/workshop/files.ipynb #f8c0efea
 def _facts(x, seen):
     "What identifies a value, as bytes; `seen` holds the objects that are on their way, so that circles end"
-    if x is None or isinstance(x, (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(...))): yield repr(x).encode(); return
-    if id(x) in seen: yield b'seen'; return
+    if x is None or isinstance(x, (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(...))):
+        yield repr(x).encode()
+        return
+    if id(x) in seen:
+        yield b'seen'
+        return
     seen = {*seen, id(x)}
     yield type(x).__qualname__.encode()
     if isinstance(x, Path): yield from _path_facts(x)
@@ -272,8 +287,10 @@ def _facts(x, seen):
     elif isinstance(x, (list, tuple)):
         yield str(len(x)).encode()
         for part in x: yield from _facts(part, seen)
-    elif isinstance(x, torch.Tensor): yield from _facts(x.detach().cpu().float().numpy() if x.is_floating_point() else x.cpu().numpy(), seen)
-    elif isinstance(x, np.ndarray) and x.dtype != object: yield f'{x.shape}{x.dtype}'.encode() + np.ascontiguousarray(x).tobytes()
+    elif isinstance(x, torch.Tensor):
+        yield from _facts(x.detach().cpu().float().numpy() if x.is_floating_point() else x.cpu().numpy(), seen)
+    elif isinstance(x, np.ndarray) and x.dtype != object:
+        yield f'{x.shape}{x.dtype}'.encode() + np.ascontiguousarray(x).tobytes()
     elif isinstance(x, nn.Module): yield weights_hash(x).encode()
     elif isinstance(x, Image.Image): yield from _facts(np.asarray(x), seen)
     elif isinstance(x, functools.partial): yield from _facts((x.func, x.args, x.keywords), seen)

@@ -35,7 +35,8 @@ def to_mode(
 # %% ../nbs/workshop/formats.ipynb #240b4179
 logging.getLogger('PIL').addHandler(logging.NullHandler()) # its doubts about a file are in our error, or don't matter
 FORMATS = 'JPEG', 'PNG', 'GIF', 'WEBP', 'TIFF', 'BMP', 'PPM', 'TGA', 'ICO', 'JPEG2000', 'AVIF' # What read_picture tries
-ENDINGS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.webp', '.tif', '.tiff', '.bmp', '.dib', '.ppm', '.pgm', '.pbm', '.pnm',
+ENDINGS = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.webp', '.tif', '.tiff', '.bmp', '.dib', '.ppm', '.pgm',
+           '.pbm', '.pnm',
            '.tga', '.ico', '.jp2', '.j2k', '.jpx', '.avif') # Endings of files that are taken from a folder
 HEIF = '.heic', '.heif' # Taken too where pillow-heif is installed
 
@@ -60,7 +61,8 @@ def picture_fault(
     start:bytes=b'', # The first bytes of the file
 ) -> str: # 'it is damaged (…)' and the like
     "Why a picture can't be read, in a few words"
-    if isinstance(e, Image.DecompressionBombError): return f'it has more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} million pixels'
+    if isinstance(e, Image.DecompressionBombError):
+        return f'it has more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} million pixels'
     if isinstance(e, UnidentifiedImageError):
         heif = start[4:8] == b'ftyp' and start[8:11] in (b'hei', b'hev', b'mif', b'msf')
         return 'it is HEIC, which needs another package: pip install pillow-heif' if heif else 'it is not a picture in a known format'
@@ -82,7 +84,8 @@ def read_picture(
     "Read a picture file; raises `TclError` that names a file which is missing, broken, too large or not a picture"
     start = b''
     try:
-        if Path(path).exists() and not Path(path).is_file(): raise OSError('it is a folder' if Path(path).is_dir() else 'it is no ordinary file')
+        if Path(path).exists() and not Path(path).is_file():
+            raise OSError('it is a folder' if Path(path).is_dir() else 'it is no ordinary file')
         with open(path, 'rb') as f:
             start = f.read(16)
             f.seek(0)
@@ -94,11 +97,14 @@ def to_tensor(
     picture, # Path, PIL picture, [H,W,3] uint8 array, or [3,H,W] uint8 tensor
 ) -> torch.Tensor: # [3,H,W] uint8, RGB
     "A picture as a tensor; raises `TclError` that names a file which is missing or is not a picture"
-    if isinstance(picture, torch.Tensor): picture = (picture.permute(1, 2, 0) if picture.ndim == 3 and len(picture) == 3 else picture).detach().cpu().numpy()
+    if isinstance(picture, torch.Tensor):
+        picture = (picture.permute(1, 2, 0) if picture.ndim == 3
+                   and len(picture) == 3 else picture).detach().cpu().numpy()
     if isinstance(picture, (str, Path)): picture = read_picture(picture)
     if isinstance(picture, Image.Image):
         try: picture = upright(picture)
-        except Exception as e: raise TclError(f"cannot read the picture '{getattr(picture, 'filename', '') or picture}': {picture_fault(e)}") from e
+        except Exception as e:
+            raise TclError(f"cannot read the picture '{getattr(picture, 'filename', '') or picture}': {picture_fault(e)}") from e
     if isinstance(picture, (bytes, list)) or not hasattr(picture, '__array__') and not isinstance(picture, Image.Image):
         raise TclError(f'a picture is a path, a PIL picture, an array or a tensor, not {type(picture).__name__}')
     picture = np.array(picture)

@@ -76,10 +76,12 @@ def _open(path):
     if path.suffix != '.safetensors':
         state = read_published(path)
         weights = {published_name(k): v for k, v in state.items() if k.startswith('masker.')}
-        clip, pretrained = (str(path), None) if any(k.startswith('clip_image_encoder.') for k in state) else PUBLISHED_TOWER
+        clip, pretrained = (str(path), None) if any(k.startswith('clip_image_encoder.')
+                                                    for k in state) else PUBLISHED_TOWER
         return weights, dict(clip=clip, pretrained=pretrained, decoder=True)
     weights, meta = read_safetensors(path, 'a grounder')
-    if not {'w', 'b'} <= weights.keys(): raise TclError(f"'{path}' is not a grounder: it has other weights, and no w and b")
+    if not {'w', 'b'} <= weights.keys():
+        raise TclError(f"'{path}' is not a grounder: it has other weights, and no w and b")
     try: known = {k: v for k, v in json.loads(meta.get('grounder', '{}')).items() if isinstance(v, str)}
     except (ValueError, AttributeError): known = {}
     return weights, {**known, 'decoder': any(k.startswith('decoder.') for k in weights)}
@@ -89,7 +91,8 @@ def _misfit(weights, wanted):
     "What keeps weights from fitting, or ''"
     for what, keys in ('it lacks', wanted.keys() - weights.keys()), ('it also holds', weights.keys() - wanted.keys()):
         if keys: return f"{what} {', '.join(sorted(keys)[:3])}" + (f' and {len(keys)-3} more' if len(keys) > 3 else '')
-    return next((f'its {k} is {list(weights[k].shape)}, here {list(v.shape)}' for k, v in wanted.items() if weights[k].shape != v.shape), '')
+    return next((f'its {k} is {list(weights[k].shape)}, here {list(v.shape)}' for k, v in wanted.items()
+                 if weights[k].shape != v.shape), '')
 
 def _family(name): # one picture tower, whatever its activation is called and whatever reads the words
     return name.removesuffix('-quickgelu').removesuffix('-minilm')
@@ -179,14 +182,17 @@ def _result(given):
         d = given if isinstance(given, dict) else json.loads(Path(given).read_text('utf-8'))
         protocol, n, official = d['protocol'], d.get('pictures'), d.get('official')
         seen = '' if n is None else f'{len(n):,}' + (f' of {official:,}' if official and official != len(n) else '')
-        return [d['benchmark'], protocol['name'] if isinstance(protocol, dict) else protocol, f"{float(d['miou']):.1f}", seen]
+        return [d['benchmark'], protocol['name'] if isinstance(protocol, dict) else protocol, f"{float(d['miou']):.1f}",
+                seen]
     except KeyError as e: raise TclError(f"{name} is not a result: it says nothing of '{e.args[0]}'") from e
-    except (OSError, ValueError, TypeError, AttributeError) as e: raise TclError(f"{name} is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
+    except (OSError, ValueError, TypeError, AttributeError) as e:
+        raise TclError(f"{name} is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
 
 def _results_table(results):
     "Markdown, or nothing where there are no results"
     rows = [' | '.join(str(v).replace('|', '/') for v in _result(r)) for r in results]
-    lines = ['## Results', '', '| benchmark | protocol | mIoU, % | pictures |', '|---|---|--:|--:|', *(f'| {row} |' for row in rows), '', '']
+    lines = ['## Results', '', '| benchmark | protocol | mIoU, % | pictures |', '|---|---|--:|--:|',
+             *(f'| {row} |' for row in rows), '', '']
     return '\n'.join(lines) if rows else ''
 
 # %% ../nbs/workshop/grounder.ipynb #684387b8
@@ -196,8 +202,10 @@ def generate_model_card(self:Grounder,
     **about, # More values for the template
 ) -> ModelCard: # The README.md of a saved grounder
     "What the hub shows of a grounder"
-    about = {'results': _results_table(results), 'parameters': f'{sum(p.numel() for p in self.parameters()):,}', **self.config, **about}
-    data = ModelCardData(library_name='tcl_nb', pipeline_tag='image-segmentation', tags=['open-vocabulary', 'clip', 'tcl'])
+    about = {'results': _results_table(results), 'parameters': f'{sum(p.numel() for p in self.parameters()):,}',
+             **self.config, **about}
+    data = ModelCardData(library_name='tcl_nb', pipeline_tag='image-segmentation',
+                         tags=['open-vocabulary', 'clip', 'tcl'])
     return ModelCard.from_template(data, template_str=_CARD, **about)
 
 # %% ../nbs/workshop/grounder.ipynb #3cc8d21d
@@ -214,7 +222,9 @@ def save_pretrained(self:Grounder,
 ): # As in the mixin
     "Write a grounder as a folder that `load_grounder` reads; raises `TclError` naming a file that can't be written"
     _results_table(results) # a file that is none stops here
-    try: return super(Grounder, self).save_pretrained(folder, model_card_kwargs={'results': results, **(kwargs.pop('model_card_kwargs', None) or {})}, **kwargs)
+    try:
+        return super(Grounder, self).save_pretrained(folder,
+            model_card_kwargs={'results': results, **(kwargs.pop('model_card_kwargs', None) or {})}, **kwargs)
     except OSError as e: raise TclError(f"cannot write '{folder}': {e.strerror or one_line(e)}") from e
 
 # %% ../nbs/workshop/grounder.ipynb #9a349045
@@ -226,7 +236,9 @@ def push_to_hub(self:Grounder,
 ) -> str: # Address of the commit
     "Upload the folder that `save_pretrained` writes; raises `TclError` that says what the hub answered"
     _results_table(results) # a file that is none stops here
-    try: return super(Grounder, self).push_to_hub(name, model_card_kwargs={'results': results, **(kwargs.pop('model_card_kwargs', None) or {})}, **kwargs)
+    try:
+        return super(Grounder, self).push_to_hub(name, model_card_kwargs={'results': results,
+            **(kwargs.pop('model_card_kwargs', None) or {})}, **kwargs)
     except TclError: raise
     except Exception as e: raise TclError(f"cannot upload to '{name}' on the Hugging Face hub: {one_line(e)}") from e
 

@@ -99,7 +99,8 @@ def _made(self:Labeller, image):
     with torch.no_grad(), torch.autocast(image.device.type, self.dtype, enabled=self.dtype != torch.float32):
         if self.dense: return self.system.embed(image)
         if self.protocol.score == 'softmax': return [self.system.similarity(image, self.text)]
-        if hasattr(self.system, 'with_highest') and self.protocol.score == 'groups': return self.system.with_highest(image, self.text)
+        if hasattr(self.system, 'with_highest') and self.protocol.score == 'groups':
+            return self.system.with_highest(image, self.text)
         maps = self.system(image, self.text)
         return [maps, maps.amax((1, 2, 3))] if self.protocol.score == 'groups' else [maps]
 
@@ -112,8 +113,10 @@ def _joined(self:Labeller, maps, photo):
 @patch
 def _enlarged(self:Labeller, maps, photo):
     "Maps of one window [1,n,h',w'] at its size"
-    if self.protocol.border != 'pad': return F.interpolate(maps, size=photo.places[0][2:], mode='bilinear', align_corners=False)
-    return cut_padding(F.interpolate(maps, size=photo.padded.shape[-2:], mode='bilinear', align_corners=False), photo.pad)
+    if self.protocol.border != 'pad':
+        return F.interpolate(maps, size=photo.places[0][2:], mode='bilinear', align_corners=False)
+    return cut_padding(F.interpolate(maps, size=photo.padded.shape[-2:], mode='bilinear', align_corners=False),
+                       photo.pad)
 
 @patch
 def _refined(self:Labeller, image, maps):
@@ -128,7 +131,8 @@ def masks(self:Labeller,
     first, *second = [None if parts[0] is None else torch.cat(parts) for parts in zip(*photo.made)]
     everyone = torch.arange(len(self.words), device=self.text.device)
     if not self.dense: return self._joined(self._refined(photo.padded, first), photo), everyone
-    system = self.system; mask, own = system.masks(first, second[0], self.text)
+    system = self.system
+    mask, own = system.masks(first, second[0], self.text)
     left = contenders(mask, own, system.blend, self.floor) if self.prune else everyone
     mask, own = mask[:, left], own if own is None else own[:, left]
     if system.refine is None: mask = self._refined(photo.padded, mask)
@@ -154,7 +158,8 @@ def _winners(self:Labeller, maps, photo, out=()):
     for _, part in strips(maps, photo.photo):
         part = part*self.protocol.scale
         top = part.masked_fill(banned[:, None, None], -torch.inf).max(0)
-        best.append(top.indices); score.append((top.values - part.logsumexp(0)).exp())
+        best.append(top.indices)
+        score.append((top.values - part.logsumexp(0)).exp())
     return self.owner.to(maps.device)[torch.cat(best)], torch.cat(score)
 
 @patch
@@ -163,7 +168,8 @@ def _by_softmax(self:Labeller, photo):
     maps = similarity(first, self.text) if self.dense else first
     maps = self._joined(self._refined(photo.padded, maps), photo)
     if self.protocol.pamr and self.protocol.refine_photo:
-        large = [F.interpolate(x, size=photo.photo, mode='bilinear', align_corners=False) for x in (photo.image, maps[None])]
+        large = [F.interpolate(x, size=photo.photo, mode='bilinear', align_corners=False)
+                 for x in (photo.image, maps[None])]
         maps = pamr(*large, self.protocol.iterations, self.protocol.dilations)[0]
     best, score = self._winners(maps, photo)
     if not self.protocol.least_share: return best, score
@@ -212,4 +218,5 @@ def labels(self:Labeller,
     if not self.classes.background: return best
     if self.protocol.score == 'groups': return best + 1 # the background has won or lost already
     threshold = (0. if self.floor is None else self.floor) if threshold is None else threshold
-    return torch.where(score < threshold, 0, best + 1) if self.protocol.score == 'softmax' else label(best, score, threshold)
+    return torch.where(score < threshold, 0, best + 1) if self.protocol.score == 'softmax' else label(best, score,
+                                                                                                      threshold)

@@ -20,7 +20,8 @@ from .masking import hard_mask, mask_logits, masked_image, own_similarity
 from .training import Objective, optimiser, schedule, set_stage, sum_gradients
 
 # %% ../nbs/workshop/learner.ipynb #0b2ba758
-warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning) # what PyTorch says of fastai, to people who can't change it
+# what PyTorch says of fastai, to people who can't change it
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 
 # %% ../nbs/workshop/learner.ipynb #78da210b
 from fastai.callback.core import Callback, TrainEvalCallback
@@ -93,7 +94,8 @@ def learner(
 ) -> Learner: # Its fit(1) trains
     "The loop as a fastai Learner"
     device = objective.scales[0].device
-    learn = Learner(Stream(data, steps-first, device), objective, loss_func=lambda terms, about: terms['total'], default_cbs=False,
+    learn = Learner(Stream(data, steps-first, device), objective, loss_func=lambda terms, about: terms['total'],
+                    default_cbs=False,
                     cbs=[TrainEvalCallback(), Steps(lr, steps, first, **how), Gradients(), *callbacks])
     learn.opt, learn.logger = _Wrapped(opt=opt or optimiser(objective, lr)), lambda *_: None
     return learn
@@ -127,7 +129,8 @@ def after_batch(self:Numbers):
     "The rest of the numbers"
     now = time.perf_counter()
     seconds, self.begun = now - self.begun, now # from step to step: reading, too
-    more = dict(lr=self.learn.opt.hypers[0]['lr'], norm=self.norm.item(), **self.model.scalars(), pairs_per_second=len(self.xb[0])*ranks()[1]/seconds)
+    more = dict(lr=self.learn.opt.hypers[0]['lr'], norm=self.norm.item(), **self.model.scalars(),
+                pairs_per_second=len(self.xb[0])*ranks()[1]/seconds)
     device = self.norm.device
     if device.type == 'cuda': more['memory_mb'] = torch.cuda.max_memory_allocated(device)/1e6
     self.learn.numbers = {**self.numbers, **more}
@@ -136,9 +139,11 @@ def after_batch(self:Numbers):
 class Bar(Plain):
     "A progress bar with all terms and pairs a second"
     order = 60
-    def before_fit(self): self.line = tqdm(total=self.learn.steps.steps, initial=self.train_iter, unit='step', mininterval=1)
+    def before_fit(self):
+        self.line = tqdm(total=self.learn.steps.steps, initial=self.train_iter, unit='step', mininterval=1)
     def after_batch(self):
-        self.line.set_postfix({k: f'{v:.3g}' for k, v in self.numbers.items() if k in self.pred or k == 'pairs_per_second'}, refresh=False)
+        self.line.set_postfix({k: f'{v:.3g}' for k, v in self.numbers.items() if k in self.pred
+                               or k == 'pairs_per_second'}, refresh=False)
         self.line.update()
     def after_fit(self): self.line.close()
 
@@ -148,10 +153,12 @@ def add_row(
     row:dict, # Name → value
 ) -> None: # Raises TclError naming a file that can't be written
     "Add a line to a table"
-    path = Path(path); new = not path.is_file()
+    path = Path(path)
+    new = not path.is_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open('a', newline='', encoding='utf-8') as f: csv.writer(f).writerows([row, row.values()] if new else [row.values()])
+        with path.open('a', newline='', encoding='utf-8') as f:
+            csv.writer(f).writerows([row, row.values()] if new else [row.values()])
     except OSError as e: raise TclError(f"cannot write '{path}': {e.strerror or e}") from e
 
 def cut_table(
@@ -189,15 +196,21 @@ def draw_samples(
 ): # A matplotlib figure
     "Image, mask, masked image and a wrong text's mask of a batch's first pairs"
     clip, g, n = objective.frozen[0], objective.grounder, min(number, len(image))
-    with torch.autocast(image.device.type, torch.bfloat16, enabled=objective.amp): dense = g(clip.trunk(image[:n]), clip.grid(image))
-    right, wrong = (mask_logits(own_similarity(dense, t), g.w, g.b).sigmoid().float() for t in (text[:n], text.roll(-1, 0)[:n]))
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=objective.amp):
+        dense = g(clip.trunk(image[:n]), clip.grid(image))
+    right, wrong = (mask_logits(own_similarity(dense, t), g.w, g.b).sigmoid().float()
+                    for t in (text[:n], text.roll(-1, 0)[:n]))
     shown = masked_image(image[:n].float(), hard_mask(right))
     fig, axes = plt.subplots(n, 4, figsize=(5.2, 1.5*n), layout='constrained', squeeze=False)
     for i, row in enumerate(axes):
-        for ax, x in zip(row[::2], (image[i], shown[i])): show_image(denormalise(x.float(), clip.mean, clip.std).cpu(), ax)
-        for ax, x in zip(row[1::2], (right, wrong)): ax.imshow(x[i, 0].cpu(), vmin=0, vmax=1); ax.axis('off')
+        for ax, x in zip(row[::2], (image[i], shown[i])):
+            show_image(denormalise(x.float(), clip.mean, clip.std).cpu(), ax)
+        for ax, x in zip(row[1::2], (right, wrong)):
+            ax.imshow(x[i, 0].cpu(), vmin=0, vmax=1)
+            ax.axis('off')
         if i < len(captions): row[0].set_title(textwrap.fill(captions[i], 26), fontsize=6.5)
-    for ax, title in zip(axes[0, 1:], ('mask', 'masked image', "another caption's mask")): ax.set_title(title, fontsize=7)
+    for ax, title in zip(axes[0, 1:], ('mask', 'masked image', "another caption's mask")):
+        ax.set_title(title, fontsize=7)
     return fig
 
 # %% ../nbs/workshop/learner.ipynb #ae6114e0
@@ -231,9 +244,13 @@ class Judge(Plain):
     def after_batch(self):
         if self.train_iter % self.every and self.train_iter != self.learn.steps.steps or ranks()[0]: return
         g = self.model.grounder.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]): scores = {k: float(v) for k, v in self.function(self.model.frozen[0], g).items()}
-        g.train(); self.learn.scores = scores
-        row = dict(step=self.train_iter, **scores); add_row(self.folder/'scores.csv', row)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            scores = {k: float(v) for k, v in self.function(self.model.frozen[0], g).items()}
+        g.train()
+        self.learn.scores = scores
+        row = dict(step=self.train_iter, **scores)
+        add_row(self.folder/'scores.csv', row)
         value = next(iter(scores.values()))
         if self.best is None or value > self.best:
-            self.best = value; save_grounder(g, self.folder/'best.safetensors', {'scores': json.dumps(row)})
+            self.best = value
+            save_grounder(g, self.folder/'best.safetensors', {'scores': json.dumps(row)})

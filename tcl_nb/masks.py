@@ -98,7 +98,8 @@ def show(self:Segmentation,
     "Draw labels over the photo, with a legend of what is there"
     if not 0 <= opacity <= 1: raise TclError(f'opacity is {opacity!r}; it must be a number in 0..1')
     size = fit_size(self.size, min(*self.size, longest), longest)
-    return overlay(resize(self.image, size), self.labels_at(size).cpu(), self.names, ax, title, opacity, order=range(1, len(self.names)+1))
+    return overlay(resize(self.image, size), self.labels_at(size).cpu(), self.names, ax, title, opacity,
+                   order=range(1, len(self.names)+1))
 
 # %% ../nbs/workshop/masks.ipynb #1ac63b2f
 @patch
@@ -107,8 +108,10 @@ def save_overlay(self:Segmentation,
     opacity:float=.55, # Of the colours, in 0..1
 ) -> None:
     "Write what `show` draws"
-    fig = Figure(figsize=(6.4, 6.4), dpi=150); self.show(fig.add_subplot(), opacity=opacity)
-    with writing(path) as aside: fig.savefig(aside, bbox_inches='tight', pad_inches=.05, metadata={'tcl_nb': json.dumps(self.settings)})
+    fig = Figure(figsize=(6.4, 6.4), dpi=150)
+    self.show(fig.add_subplot(), opacity=opacity)
+    with writing(path) as aside:
+        fig.savefig(aside, bbox_inches='tight', pad_inches=.05, metadata={'tcl_nb': json.dumps(self.settings)})
 
 @patch
 def save_labels(self:Segmentation,
@@ -130,7 +133,8 @@ def save_mask(self:Segmentation,
 
 @patch
 def _save_png(self:Segmentation, picture, path):
-    note = PngInfo(); note.add_text('tcl_nb', json.dumps(self.settings))
+    note = PngInfo()
+    note.add_text('tcl_nb', json.dumps(self.settings))
     with writing(path) as aside: picture.save(aside, pnginfo=note)
 
 # %% ../nbs/workshop/masks.ipynb #04fcbf38

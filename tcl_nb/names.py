@@ -25,7 +25,8 @@ def hex_colours(
     return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, 3)
 
 # %% ../nbs/workshop/names.ipynb #ac1a2202
-_CAMVID_NAMES = ('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')
+_CAMVID_NAMES = ('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian',
+                 'bicyclist')
 
 def _written(key, kind):
     "A list as it is written out, 'tcl' or 'sclip': the words of each class in label order, the background's included"
@@ -37,7 +38,8 @@ NAME_LISTS = 'tcl', 'sclip', 'clearclip', 'groupvit', 'maskclip' #: Published li
 _RENAMED = dict( # list → benchmark → what is called otherwise than in 'tcl'
     groupvit=dict(voc=dict(diningtable='table', pottedplant='plant', tvmonitor='monitor'),
                   context=dict(aeroplane='airplane', pottedplant='plant', tvmonitor='monitor')),
-    maskclip=dict(voc=dict(aeroplane='airplane', diningtable='dining table', pottedplant='potted plant', tvmonitor='tv monitor'),
+    maskclip=dict(voc=dict(aeroplane='airplane', diningtable='dining table', pottedplant='potted plant',
+                           tvmonitor='tv monitor'),
                   context=dict(aeroplane='airplane', pottedplant='potted plant', tvmonitor='tv monitor')))
 
 def _spoken(name):
@@ -144,5 +146,6 @@ def choose_words(
     if len(given) != len(titles):
         where = f" '{names}'" if isinstance(names, (str, Path)) else ''
         raise TclError(f'names{where}: {len(given) - background} classes, but the benchmark has {len(titles) - background}, {titles[background]} … {titles[-1]}')
-    ground = given[0][1] if background and names not in ('tcl', 'groupvit', 'maskclip') else () # these give the background no word
+    # these give the background no word
+    ground = given[0][1] if background and names not in ('tcl', 'groupvit', 'maskclip') else ()
     return tuple(n for n, _ in given[background:]), dict(given[background:]), ground

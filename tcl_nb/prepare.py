@@ -22,13 +22,16 @@ from .benchmarks import (BENCHMARKS, PUBLISHED, Drawn, check_benchmark, entry, l
 _MINIATURE = { # key: ((number in the official file, label), ...)
     'voc': ((0, 0), (1, 1), (20, 20), (255, 255)), 'voc20': ((0, 255), (1, 0), (20, 19), (255, 255)),
     'context': ((0, 0), (2, 1), (458, 59), (416, 52)), 'context59': ((0, 255), (2, 0), (458, 58), (416, 51)),
-    'coco_stuff': ((0, 0), (89, 79), (91, 80), (181, 170), (255, 255)), 'coco_object': ((0, 1), (89, 80), (91, 0), (181, 0), (255, 0)),
-    'cityscapes': ((7, 0), (33, 18), (0, 255), (9, 255), (23, 10)), 'ade20k': ((0, 255), (1, 0), (150, 149)), 'camvid': ((0, 0), (10, 10), (11, 255)),
+    'coco_stuff': ((0, 0), (89, 79), (91, 80), (181, 170), (255, 255)),
+              'coco_object': ((0, 1), (89, 80), (91, 0), (181, 0), (255, 0)),
+    'cityscapes': ((7, 0), (33, 18), (0, 255), (9, 255), (23, 10)), 'ade20k': ((0, 255), (1, 0), (150, 149)),
+              'camvid': ((0, 0), (10, 10), (11, 255)),
 }
 _MINIATURE_SIZES = (48, 64), (64, 48), (32, 48)
 _MINIATURE_KEYS = dict(
     voc=('2007_000033', '2007_000042', '2007_000061'), context=('2008_000002', '2008_000003', '2008_000007'),
-    coco=('000000000139', '000000000285', '000000000632'), ade20k=('ADE_val_00000001', 'ADE_val_00000002', 'ADE_val_00000003'),
+    coco=('000000000139', '000000000285', '000000000632'), ade20k=('ADE_val_00000001', 'ADE_val_00000002',
+                                                                   'ADE_val_00000003'),
     cityscapes=('frankfurt/frankfurt_000000_000294', 'lindau/lindau_000000_000019', 'munster/munster_000000_000019'),
     camvid=('0001TP_008550', '0001TP_008580', 'Seq05VD_f00000'))
 
@@ -43,7 +46,8 @@ def _save(picture, path, **options):
     "Write a picture aside, then rename it"
     with writing(path) as aside: picture.save(aside, **options)
 
-def _voc_palette(): return [sum((label >> 3*k + c & 1) << 7 - k for k in range(3)) for label in range(256) for c in range(3)]
+def _voc_palette():
+    return [sum((label >> 3*k + c & 1) << 7 - k for k in range(3)) for label in range(256) for c in range(3)]
 
 def _save_index(numbers, path, colours=None):
     "Write numbers [H,W] below 256 as a grey PNG, or an index PNG with a palette"
@@ -54,12 +58,14 @@ def _save_index(numbers, path, colours=None):
 # %% ../nbs/workshop/prepare.ipynb #f3c9854a
 def _run_lengths(mask):
     "Uncompressed run lengths of a mask, column by column, the first run being zeros"
-    flat = mask.flatten('F'); edges = np.flatnonzero(np.diff(flat)) + 1
+    flat = mask.flatten('F')
+    edges = np.flatnonzero(np.diff(flat)) + 1
     return [0]*int(flat[0]) + np.diff([0, *edges, flat.size]).tolist()
 
 def _segmentation(mask, form):
     "A mask as compressed run lengths (0), as run lengths in numbers (1), or as polygons of its blocks (2)"
-    if form == 0: return dict(size=list(mask.shape), counts=rle.encode(np.asfortranarray(mask, np.uint8))['counts'].decode())
+    if form == 0:
+        return dict(size=list(mask.shape), counts=rle.encode(np.asfortranarray(mask, np.uint8))['counts'].decode())
     if form == 1: return dict(size=list(mask.shape), counts=_run_lengths(mask))
     corners = [(x, y) for y, x in np.argwhere(mask).tolist() if x % 16 == 0 and y % 16 == 0]
     return [[x, y, x + 16, y, x + 16, y + 16, x, y + 16] for x, y in corners]
@@ -69,13 +75,16 @@ def _context_json(numbers):
     "The annotation file of a few label maps {key: numbers}; the first annotation of each covers all things, later ones lie on top"
     images, marks = [], []
     for form, (key, x) in enumerate(numbers.items()):
-        images.append(dict(file_name=f'{key}.jpg', image_id=int(key.replace('_', '')), height=x.shape[0], width=x.shape[1], phase='val'))
+        images.append(dict(file_name=f'{key}.jpg', image_id=int(key.replace('_', '')), height=x.shape[0],
+                           width=x.shape[1], phase='val'))
         for number in np.unique(x[x > 0]):
             mask = x >= number # smaller numbers come first
-            marks.append(dict(id=len(marks) + 1, image_id=images[-1]['image_id'], category_id=int(number), segmentation=_segmentation(mask, form % 3),
+            marks.append(dict(id=len(marks) + 1, image_id=images[-1]['image_id'], category_id=int(number),
+                              segmentation=_segmentation(mask, form % 3),
                               area=int(mask.sum()), iscrowd=0, parts=[]))
     other = dict(image_id=2008000008, file_name='2008_000008.jpg', height=9, width=9, phase='train')
-    return dict(info={}, images=[*images, other], annos_segmentation=marks, annos_occlusion=[], annos_boundary=[], parts=[], categories=[])
+    return dict(info={}, images=[*images, other], annos_segmentation=marks, annos_occlusion=[], annos_boundary=[],
+                parts=[], categories=[])
 
 # %% ../nbs/workshop/prepare.ipynb #1cd84cd1
 def _write_labels(key, f, root, numbers):
@@ -84,7 +93,8 @@ def _write_labels(key, f, root, numbers):
         with writing(root/f.base/f.raw[0]) as aside: aside.write_text(json.dumps(_context_json(numbers)))
         return
     folder, ending = part_of(f, root, 'raw' if f.raw else 'labels', 'val')
-    for k, x in numbers.items(): _save_index(x, folder/f'{k}{ending}', _voc_palette() if f.base.endswith('VOC2012') else None)
+    for k, x in numbers.items():
+        _save_index(x, folder/f'{k}{ending}', _voc_palette() if f.base.endswith('VOC2012') else None)
     if f.listing:
         with writing(root/f.base/f.listing.format('val')) as aside: aside.write_text(''.join(f'{k}\n' for k in numbers))
 
@@ -97,9 +107,11 @@ def write_miniature(
     f, root = entry(key), Path(folder)
     if isinstance(f, Drawn): raise TclError(f'benchmark {key} is drawn and has no files; it is a miniature by itself')
     pictures, ending = part_of(f, root, 'pictures', 'val')
-    names = _MINIATURE_KEYS['coco' if 'coco' in key else key.removesuffix('20').removesuffix('59') if key != 'ade20k' else key]
+    names = _MINIATURE_KEYS['coco' if 'coco' in key else key.removesuffix('20').removesuffix('59')
+                            if key != 'ade20k' else key]
     others = scan(pictures, ending) - set(names)
-    if others: raise TclError(f"'{pictures}' holds other pictures, such as '{min(others)}{ending}'; a miniature needs an empty folder")
+    if others:
+        raise TclError(f"'{pictures}' holds other pictures, such as '{min(others)}{ending}'; a miniature needs an empty folder")
     number, label = zip(*_MINIATURE[key])
     grids = {k: _blocks(range(len(number)), size, i) for i, (k, size) in enumerate(zip(names, _MINIATURE_SIZES))}
     for k, x in grids.items(): _save(Image.fromarray(palette(len(number))[x]), pictures/f'{k}{ending}')
@@ -111,15 +123,19 @@ COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91) # Ids of COCO that no
 COCO_IDS = tuple(i for i in range(1, 183) if i not in COCO_UNUSED) # The others, in label order
 
 def _coco_stuff_table(): return label_table({i - 1: k for k, i in enumerate(COCO_IDS)})
-def _coco_object_table(): return label_table({i - 1: k + 1 if i <= 91 else 0 for k, i in enumerate(COCO_IDS)} | {255: 0})
+def _coco_object_table():
+    return label_table({i - 1: k + 1 if i <= 91 else 0 for k, i in enumerate(COCO_IDS)} | {255: 0})
 
 # %% ../nbs/workshop/prepare.ipynb #2d1bfb28
-CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33) # Those of the 34 ids that are judged, in label order
+# Those of the 34 ids that are judged, in label order
+CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 def _cityscapes_table(): return label_table({i: 255 for i in range(34)} | {i: k for k, i in enumerate(CITYSCAPES_IDS)})
 
 # %% ../nbs/workshop/prepare.ipynb #a1cdf684
-CONTEXT_IDS = (2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159, 162, 187, 189, 207,
-               220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458)
+CONTEXT_IDS = (2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144,
+               158, 159, 162, 187, 189, 207,
+               220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368, 397, 415, 416,
+               420, 424, 427, 440, 445, 454, 458)
 # Those of the 459 categories that are judged, in label order
 
 def _context_table(): return label_table({255: -1, 0: 0} | {i: k + 1 for k, i in enumerate(CONTEXT_IDS)})
@@ -128,7 +144,8 @@ def _context_table(): return label_table({255: -1, 0: 0} | {i: k + 1 for k, i in
 def _mask(segmentation, size):
     "A region of an annotation file as [H,W] of 0 and 1"
     if isinstance(segmentation, list): return rle.decode(rle.merge(rle.frPyObjects(segmentation, *size)))
-    if list(segmentation['size']) != list(size): raise ValueError(f"a region of {segmentation['size']} in a picture of {list(size)}")
+    if list(segmentation['size']) != list(size):
+        raise ValueError(f"a region of {segmentation['size']} in a picture of {list(size)}")
     if isinstance(segmentation['counts'], list): segmentation = rle.frPyObjects(segmentation, *size)
     return rle.decode(segmentation)
 
@@ -162,7 +179,8 @@ def _work(function, tasks, what, workers):
 def _prepare_maps(key, root, split, workers):
     "Labels from official label PNGs, for each picture that is there"
     f = BENCHMARKS[key]
-    (pictures, ending), (raw, raw_ending), (labels, label_ending) = (part_of(f, root, part, split) for part in ('pictures', 'raw', 'labels'))
+    (pictures, ending), (raw, raw_ending), (labels, label_ending) = (part_of(f, root, part, split)
+                                                                     for part in ('pictures', 'raw', 'labels'))
     keys = sorted(scan(pictures, ending))
     if not keys: raise no_pictures(key, root, split)
     there, done = scan(raw, raw_ending), scan(labels, label_ending)
@@ -170,7 +188,8 @@ def _prepare_maps(key, root, split, workers):
     lost = [raw/f'{k}{raw_ending}' for k in todo if k not in there]
     if lost: raise TclError(f'benchmark {key}: no official labels {some_of(lost)}; they come from {f.source}')
     table = dict(coco_stuff=_coco_stuff_table, coco_object=_coco_object_table, cityscapes=_cityscapes_table)[key]()
-    _work(partial(_convert, table=table, who=f'the official files of {f.title}'), [(raw/f'{k}{raw_ending}', labels/f'{k}{label_ending}') for k in todo], key, workers)
+    _work(partial(_convert, table=table, who=f'the official files of {f.title}'),
+          [(raw/f'{k}{raw_ending}', labels/f'{k}{label_ending}') for k in todo], key, workers)
     return len(todo)
 
 # %% ../nbs/workshop/prepare.ipynb #844d11f0
@@ -182,7 +201,8 @@ def _read_context(path, split):
         for mark in merged['annos_segmentation']:
             if mark['image_id'] in images: images[mark['image_id']][1].append(mark)
         return {Path(image['file_name']).stem: (image, marks) for image, marks in images.values()}
-    except OSError as e: raise TclError(f"cannot read '{path}': {e.strerror or e}; it comes from {BENCHMARKS['context'].source}") from e
+    except OSError as e:
+        raise TclError(f"cannot read '{path}': {e.strerror or e}; it comes from {BENCHMARKS['context'].source}") from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise TclError(f"'{path}' is not the annotation file of PASCAL Context ({type(e).__name__}: {e}); is it whole?") from e
 
@@ -190,7 +210,8 @@ def _convert_context(task, table, who):
     "One picture of the annotation file into labels"
     (image, marks), target, where = task
     try: numbers = _context_numbers(image, marks)
-    except (KeyError, TypeError, ValueError) as e: raise TclError(f"'{where}': the regions of {image.get('file_name')} cannot be read: {type(e).__name__} {e}") from e
+    except (KeyError, TypeError, ValueError) as e:
+        raise TclError(f"'{where}': the regions of {image.get('file_name')} cannot be read: {type(e).__name__} {e}") from e
     _write_converted(target, table, numbers, f"{image['file_name']}' of '{where}", who)
 
 # %% ../nbs/workshop/prepare.ipynb #5c5092db
@@ -232,21 +253,28 @@ def _state(c):
 def _report(checks):
     "The counts as a table of text, and below it what is missing"
     rows = [('benchmark', 'pictures', 'labels', 'published', '')]
-    rows += [(c['key'], f"{c['pictures']:,}", f"{c['labels']:,}", f"{c['official']:,}" if c['official'] else '-', _state(c)) for c in checks]
+    rows += [(c['key'], f"{c['pictures']:,}", f"{c['labels']:,}", f"{c['official']:,}" if c['official'] else '-',
+              _state(c)) for c in checks]
     widths = [max(len(r[i]) for r in rows) for i in range(4)]
-    lines = ['  '.join([r[0].ljust(widths[0]), *(r[i].rjust(widths[i]) for i in (1, 2, 3)), r[4]]).rstrip() for r in rows]
+    lines = ['  '.join([r[0].ljust(widths[0]), *(r[i].rjust(widths[i]) for i in (1, 2, 3)), r[4]]).rstrip()
+             for r in rows]
     return '\n'.join(lines + [says for says in dict.fromkeys(c['says'] for c in checks) if says])
 
 # %% ../nbs/workshop/prepare.ipynb #a361080e
 def _prepare_arguments():
     "The options of `tcl_prepare`"
-    ap = Arguments(prog='tcl_prepare', description='Make the label files that benchmarks need and their archives lack, and say what is missing.')
-    ap.add_argument('benchmarks', nargs='+', metavar='BENCHMARK', help=f"{', '.join(_MINIATURE)}, or all (the eight published)")
-    ap.add_argument('--data', default='data', metavar='DIR', help='data root, which holds VOCdevkit, coco_stuff164k, cityscapes, ade (default: %(default)s)')
+    ap = Arguments(prog='tcl_prepare',
+                   description='Make the label files that benchmarks need and their archives lack, and say what is missing.')
+    ap.add_argument('benchmarks', nargs='+', metavar='BENCHMARK',
+                    help=f"{', '.join(_MINIATURE)}, or all (the eight published)")
+    ap.add_argument('--data', default='data', metavar='DIR',
+                    help='data root, which holds VOCdevkit, coco_stuff164k, cityscapes, ade (default: %(default)s)')
     ap.add_argument('--split', default='val', choices=('val', 'train'), help='which pictures (default: %(default)s)')
     ap.add_argument('--workers', type=int, metavar='N', help='threads (default: as many as processors, 16 at most)')
-    ap.add_argument('--check', action='store_true', help='make nothing; exit code 1 unless all that was published is there')
-    ap.add_argument('--miniature', action='store_true', help='first write three tiny pictures in the official layout, to try commands with')
+    ap.add_argument('--check', action='store_true',
+                    help='make nothing; exit code 1 unless all that was published is there')
+    ap.add_argument('--miniature', action='store_true',
+                    help='first write three tiny pictures in the official layout, to try commands with')
     return ap
 
 def _prepare_and_check(key, args):
@@ -263,13 +291,15 @@ def _prepare_and_check(key, args):
 def tcl_prepare(argv=None):
     "Make and check the label files of benchmarks"
     args = _prepare_arguments().parse_args(argv)
-    if args.workers is not None and args.workers < 1: raise TclError(f'--workers is {args.workers}; it must be 1 or more')
+    if args.workers is not None and args.workers < 1:
+        raise TclError(f'--workers is {args.workers}; it must be 1 or more')
     if args.check and args.miniature: raise TclError('--check makes nothing, --miniature writes: give one of them')
     keys = list(dict.fromkeys(k for name in args.benchmarks for k in (PUBLISHED if name == 'all' else [name])))
     for key in keys: entry(key)
     if args.miniature:
         for key in keys: write_miniature(key, args.data)
-    if not Path(args.data).is_dir(): raise TclError(f"there is no folder '{args.data}'; --data is the folder that holds VOCdevkit, coco_stuff164k, cityscapes and ade")
+    if not Path(args.data).is_dir():
+        raise TclError(f"there is no folder '{args.data}'; --data is the folder that holds VOCdevkit, coco_stuff164k, cityscapes and ade")
     checks = [_prepare_and_check(key, args) for key in keys]
     print(_report(checks))
     if any(_state(c) == 'incomplete' or args.check and _state(c) != 'ready' for c in checks): sys.exit(1)

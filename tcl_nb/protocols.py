@@ -34,7 +34,8 @@ class Protocol(Settings):
     scale:float=40. # Of the softmax
     least_share:float=0. # A class under this share of a photo's foreground is taken away
     refine_photo:bool=False # PAMR on the scores at the photo's size, in place of the masks of each window
-    border:str='pad' # Of a window that isn't whole patches: 'pad', zeros all around; 'corner', right and below; 'drop', it is left out
+    # Of a window that isn't whole patches: 'pad', zeros all around; 'corner', right and below; 'drop', it is left out
+    border:str='pad'
     validation:str='' # Benchmark on which the background threshold is found, for each system; '': 'background' is it
     only:dict=field(default_factory=dict) # Benchmark → what differs there
 
@@ -42,9 +43,13 @@ class Protocol(Settings):
         super().__post_init__()
         self._check('score', lambda v: v in ('mask', 'softmax', 'groups'), "'mask', 'softmax' or 'groups'")
         self._check('border', lambda v: v in ('pad', 'corner', 'drop'), "'pad', 'corner' or 'drop'")
-        self._check('templates', lambda v: v in TEMPLATES if isinstance(v, str) else len(v) > 0, f"one of {', '.join(TEMPLATES)}, or a list of templates")
-        for k in ('mean', 'std'): self._check(k, lambda v: isinstance(v, (tuple, list)) and len(v) == 3 and all(type(x) in (int, float) for x in v), 'three numbers')
-        self._check('only', lambda v: isinstance(v, dict) and all(isinstance(x, dict) for x in v.values()), 'a table: benchmark → what differs there')
+        self._check('templates', lambda v: v in TEMPLATES if isinstance(v, str) else len(v) > 0,
+                    f"one of {', '.join(TEMPLATES)}, or a list of templates")
+        for k in ('mean', 'std'):
+            self._check(k, lambda v: isinstance(v, (tuple, list)) and len(v) == 3
+                        and all(type(x) in (int, float) for x in v), 'three numbers')
+        self._check('only', lambda v: isinstance(v, dict) and all(isinstance(x, dict) for x in v.values()),
+                    'a table: benchmark → what differs there')
         for k in ('name', 'names', 'validation'): self._check(k, lambda v: isinstance(v, str), 'a text')
         for k in ('normalise_first', 'refine_photo'): self._check(k, lambda v: isinstance(v, bool), 'true or false')
         self._check('scale', lambda v: type(v) in (int, float) and v > 0, 'a number above 0')
@@ -97,34 +102,44 @@ def at(self:Protocol,
     return replace(self, background=threshold, only=only)
 
 # %% ../nbs/workshop/protocols.ipynb #7cd8652d
-_SCLIP = Protocol(name='sclip', short=336, crop=224, stride=112, mean=CLIP_MEAN, std=CLIP_STD, templates='imagenet', normalise_first=True, names='sclip',
-    score='softmax', blend=0., pamr=False, background=.1, border='drop', only=dict(voc=dict(scale=65., least_share=.1), coco_object=dict(scale=50.),
+_SCLIP = Protocol(name='sclip', short=336, crop=224, stride=112, mean=CLIP_MEAN, std=CLIP_STD, templates='imagenet',
+                  normalise_first=True, names='sclip',
+    score='softmax', blend=0., pamr=False, background=.1, border='drop',
+                  only=dict(voc=dict(scale=65., least_share=.1), coco_object=dict(scale=50.),
     context=dict(scale=50.), cityscapes=dict(short=560), coco_stuff=dict(short=448)))
 _NACLIP = replace(_SCLIP, name='naclip', pamr=True, refine_photo=True, dilations=(8, 16),
     only=dict(voc=dict(crop=0), voc20=dict(crop=0), cityscapes=dict(short=560)))
-_CLEARCLIP = replace(_SCLIP, name='clearclip', short=448, crop=448, stride=224, names='clearclip', scale=50., border='pad',
-    only=dict(voc=dict(background=.5), context=dict(background=.15), coco_object=dict(background=.4), cityscapes=dict(crop=224)))
+_CLEARCLIP = replace(_SCLIP, name='clearclip', short=448, crop=448, stride=224, names='clearclip', scale=50.,
+                     border='pad',
+    only=dict(voc=dict(background=.5), context=dict(background=.15), coco_object=dict(background=.4),
+              cityscapes=dict(crop=224)))
 _SCCLIP = replace(_SCLIP, name='scclip', background=0.,
     only=dict(voc=dict(scale=50., background=.15, least_share=.1), coco_object=dict(scale=55., background=.35),
               context=dict(background=.15), cityscapes=dict(short=560)))
 _RESCLIP = replace(_SCLIP, name='resclip',
     only=dict(voc=dict(crop=0), voc20=dict(crop=0), cityscapes=dict(short=560)))
-_MASKCLIP = Protocol(name='maskclip', short=512, crop=0, templates='maskclip', normalise_first=True, names='maskclip', score='softmax', scale=100.,
-    blend=0., pamr=False, background=.5, border='corner', only=dict(context=dict(short=520, long=520), context59=dict(short=520, long=520)))
-_GROUPVIT = Protocol(name='groupvit', templates='single', names='groupvit', score='groups', blend=0., pamr=False, background=.95,
+_MASKCLIP = Protocol(name='maskclip', short=512, crop=0, templates='maskclip', normalise_first=True, names='maskclip',
+                     score='softmax', scale=100.,
+    blend=0., pamr=False, background=.5, border='corner', only=dict(context=dict(short=520, long=520),
+                                                                    context59=dict(short=520, long=520)))
+_GROUPVIT = Protocol(name='groupvit', templates='single', names='groupvit', score='groups', blend=0., pamr=False,
+                     background=.95,
     only=dict(context=dict(background=.35)))
 
 # %% ../nbs/workshop/protocols.ipynb #7f2a92aa
 def _scaled_down(protocol, **changes):
     "A protocol for the small world"
-    small = dict(short=64, long=512, crop=64, stride=32, dilations=(1, 2, 4, 8), mean=IMAGENET_MEAN, std=IMAGENET_STD, templates='small',
+    small = dict(short=64, long=512, crop=64, stride=32, dilations=(1, 2, 4, 8), mean=IMAGENET_MEAN, std=IMAGENET_STD,
+                 templates='small',
                  validation='small_val', only={}, name=f'small-{protocol.name}')
     return replace(protocol, **{**small, **changes})
 
 PROTOCOLS = {p.name: p for p in (Protocol(), _SCLIP, _NACLIP, _CLEARCLIP, _MASKCLIP, _GROUPVIT,
-    _scaled_down(Protocol()), _scaled_down(_SCLIP), _scaled_down(_NACLIP, dilations=(1, 2)), _scaled_down(_CLEARCLIP), _scaled_down(_MASKCLIP, crop=0),
+    _scaled_down(Protocol()), _scaled_down(_SCLIP), _scaled_down(_NACLIP, dilations=(1, 2)), _scaled_down(_CLEARCLIP),
+                                 _scaled_down(_MASKCLIP, crop=0),
     _scaled_down(_GROUPVIT), _SCCLIP, _RESCLIP, _scaled_down(_SCCLIP), _scaled_down(_RESCLIP))} #: The protocols by name
-PROTOCOLS['photo'] = Protocol(name='photo', mean=(.5, .5, .5), std=(.5, .5, .5), templates='photo', **{k: getattr(PHOTO_SETTINGS, k)
+PROTOCOLS['photo'] = Protocol(name='photo', mean=(.5, .5, .5), std=(.5, .5, .5), templates='photo',
+                              **{k: getattr(PHOTO_SETTINGS, k)
     for k in ('short', 'crop', 'blend', 'pamr', 'background')})
 
 # %% ../nbs/workshop/protocols.ipynb #9e70c37a

@@ -21,7 +21,8 @@ from tqdm import tqdm
 _PUBLISHED = ((r'^masker\.image_encoder\.backbone\.transformer\.resblocks\.\d+\.', 'block.'),
               (r'^masker\.image_encoder\.decoder\.decoder\.net\.', 'decoder.'), (r'\.gate\.gate$', '.gate'),
               (r'^masker\.image_encoder\.decoder\.image_proj\.', 'project.'), (r'^masker\.sim2mask\.', ''),
-              (r'^clip_image_encoder\.clip_visual\.', 'visual.'), (r'^clip_image_encoder\.clip_proj\.ln\.', 'visual.ln_post.'),
+              (r'^clip_image_encoder\.clip_visual\.', 'visual.'),
+              (r'^clip_image_encoder\.clip_proj\.ln\.', 'visual.ln_post.'),
               (r'^clip_image_encoder\.clip_proj\.', 'visual.'), (r'^clip_text_encoder\.', ''))
 
 def published_name(
@@ -55,13 +56,16 @@ def _stand_ins():
 # %% ../nbs/workshop/published.ipynb #92652cee
 def _read_pickle(path):
     "What a checkpoint holds, tensors mapped from the file and not read, objects of other libraries left empty; nothing in it can run"
-    before = get_safe_globals(); clear_safe_globals()
+    before = get_safe_globals()
+    clear_safe_globals()
     try:
         add_safe_globals(_stand_ins())
         with warnings.catch_warnings():
             warnings.simplefilter('ignore') # such as for other versions of pickle
             return torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
-    finally: clear_safe_globals(); add_safe_globals(before)
+    finally:
+        clear_safe_globals()
+        add_safe_globals(before)
 
 # %% ../nbs/workshop/published.ipynb #bb63536b
 def read_published(
@@ -70,11 +74,15 @@ def read_published(
     "The weights of a published checkpoint; raises `TclError` that names a file which is missing, damaged, something else, or would run code"
     try: held = _read_pickle(path)
     except Exception as e:
-        if name := re.search(r'GLOBAL ([\w.]+)', str(e)): raise TclError(f"'{path}' holds more than weights and settings: it asks for '{name[1]}'; nothing of it was run, and it is not read") from e
-        reason = e.strerror if isinstance(e, (FileNotFoundError, PermissionError, IsADirectoryError)) else 'it is damaged or no checkpoint'
+        if name := re.search(r'GLOBAL ([\w.]+)', str(e)):
+            raise TclError(f"'{path}' holds more than weights and settings: it asks for '{name[1]}'; nothing of it was run, and it is not read") from e
+        reason = e.strerror if isinstance(e, (FileNotFoundError, PermissionError,
+                                              IsADirectoryError)) else 'it is damaged or no checkpoint'
         raise TclError(f"cannot read a checkpoint from '{path}': {reason}") from e
     model = held.get('model') if isinstance(held, dict) else None
-    if isinstance(model, dict) and all(isinstance(v, torch.Tensor) for v in model.values()) and any(str(k).startswith('masker.') for k in model): return model
+    if isinstance(model, dict) and all(isinstance(v, torch.Tensor)
+                                       for v in model.values()) and any(str(k).startswith('masker.') for k in model):
+        return model
     raise TclError(f"'{path}' is not a TCL checkpoint: it has no weights named 'masker.…' under 'model', as the published tcl.pth has")
 
 # %% ../nbs/workshop/published.ipynb #f457e877
@@ -86,7 +94,8 @@ def _clip_config(shapes):
     (length, words), (vocabulary, _) = shapes['positional_embedding'], shapes['token_embedding.weight']
     return dict(embed_dim=shapes['visual.proj'][1], quick_gelu=True,
                 vision_cfg=dict(image_size=patch*side, layers=layers('visual.'), width=width, patch_size=patch),
-                text_cfg=dict(context_length=length, vocab_size=vocabulary, width=words, heads=words//64, layers=layers('')))
+                text_cfg=dict(context_length=length, vocab_size=vocabulary, width=words, heads=words//64,
+                              layers=layers('')))
 
 # %% ../nbs/workshop/published.ipynb #28a8b0b7
 PUBLISHED_TOWER = 'ViT-B-16-quickgelu', 'openai' # What the published grounder was trained with
@@ -148,7 +157,8 @@ def _fetch(url, part, patience):
         except urllib.error.HTTPError as e:
             if e.code != 416: raise # 416: nothing lies behind what we have
             if str(_size(part)) == e.headers.get('Content-Range', '').rpartition('/')[2]: return
-            part.unlink(); continue # too long, whatever made it so
+            part.unlink()
+            continue # too long, whatever made it so
         except (OSError, http.client.HTTPException) as e: length, problem = sys.maxsize, e
         if not problem and (length is None or _size(part) == length): return
         if _size(part) <= before or getattr(problem, 'errno', None) in _FULL:
@@ -158,7 +168,8 @@ def _fetch(url, part, patience):
 def _check(url, part):
     "Take a file away again that is not a whole checkpoint"
     try:
-        if zipfile.is_zipfile(part) and (bad := zipfile.ZipFile(part).testzip()): raise ValueError(f"'{bad}' in it is damaged")
+        if zipfile.is_zipfile(part) and (bad := zipfile.ZipFile(part).testzip()):
+            raise ValueError(f"'{bad}' in it is damaged")
         read_published(part)
     except Exception as e:
         part.unlink()
@@ -172,13 +183,16 @@ def published_checkpoint(
 ) -> Path: # The file
     "The authors' weights, fetched when they are not here yet; raises `TclError` that says what to do without a network"
     folder = Path(folder or cache_folder())
-    path = folder/url.rpartition('/')[2]; part = path.with_name(path.name+'.part')
+    path = folder/url.rpartition('/')[2]
+    part = path.with_name(path.name+'.part')
     if path.is_file(): return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name+'.lock')):
             if path.is_file(): return path # another process was first
-            _fetch(url, part, patience); _check(url, part); os.replace(part, path)
+            _fetch(url, part, patience)
+            _check(url, part)
+            os.replace(part, path)
     except (OSError, http.client.HTTPException) as e:
         reason = e if isinstance(e, urllib.error.HTTPError) else getattr(e, 'reason', None) or e
         kept = f' {_size(part)/1e6:.1f} MB are kept, and the next try goes on from there;' if _size(part) else ''

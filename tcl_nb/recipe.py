@@ -59,9 +59,11 @@ class Recipe:
     logger:str|None = None # tensorboard or wandb, by fastai's callback
 
 # %% ../nbs/workshop/recipe.ipynb #ff0a91ac
-_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a text', dict: 'a table of names and values', list: 'a list', type(None): 'null'}
+_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a text',
+          dict: 'a table of names and values', list: 'a list', type(None): 'null'}
 
-def _kinds(field): return (dict, type(None)) if field.name == 'weights' else getattr(field.type, '__args__', (field.type,))
+def _kinds(field):
+    return (dict, type(None)) if field.name == 'weights' else getattr(field.type, '__args__', (field.type,))
 
 def _value(field, x):
     "A value as its field's type; `TclError` that says what it should be"
@@ -75,8 +77,10 @@ def _value(field, x):
     raise TclError(f"{field.name}={x!r} must be {' or '.join(_KINDS[k] for k in kinds)}")
 
 # %% ../nbs/workshop/recipe.ipynb #0fe7e4b8
-_RANGES = {**dict.fromkeys(('size', 'batch', 'shuffle', 'steps', 'chunk', 'log_every', 'save_every', 'picture_every', 'evaluate_every'), (1, math.inf)),
-           **dict.fromkeys(('workers', 'block_from', 'seed', 'decay'), (0, math.inf)), **dict.fromkeys(('warmup', 'floor', 'start', 'positive', 'negative'), (0, 1)), 'lr': (1e-12, 1)}
+_RANGES = {**dict.fromkeys(('size', 'batch', 'shuffle', 'steps', 'chunk', 'log_every', 'save_every', 'picture_every',
+                            'evaluate_every'), (1, math.inf)),
+           **dict.fromkeys(('workers', 'block_from', 'seed', 'decay'), (0, math.inf)),
+           **dict.fromkeys(('warmup', 'floor', 'start', 'positive', 'negative'), (0, 1)), 'lr': (1e-12, 1)}
 _CHOICES = dict(logger=('tensorboard', 'wandb', None), device=('auto', 'cpu', 'cuda'))
 
 def _near(name, known): return ', '.join(difflib.get_close_matches(name, known, 3, .5) or sorted(known))
@@ -92,11 +96,15 @@ def make_recipe(
         if k not in known: raise TclError(f"{where} has no key '{k}'; near it: {_near(str(k), known)}")
     values = {k: _value(known[k], v) for k, v in values.items()}
     for k, (low, high) in _RANGES.items():
-        if values.get(k) is not None and not low <= values[k] <= high: raise TclError(f"{k}={values[k]} must be {f'{low} or more' if high == math.inf else f'between {low} and {high}'}")
+        if values.get(k) is not None and not low <= values[k] <= high:
+            raise TclError(f"{k}={values[k]} must be {f'{low} or more' if high == math.inf else f'between {low} and {high}'}")
     for k, choices in _CHOICES.items():
-        if k in values and values[k] not in choices: raise TclError(f"{k}={values[k]} must be one of {', '.join(filter(None, choices))}")
-    if wrong := set(values.get('weights') or ()) - set(WEIGHTS): raise TclError(f"weights: there is no term '{min(wrong)}'; there are {', '.join(WEIGHTS)}")
-    if wrong := [k for k, v in (values.get('weights') or {}).items() if type(v) not in (int, float)]: raise TclError(f"weights: {wrong[0]}={values['weights'][wrong[0]]!r} must be a number (1.0e-3, not 1e-3, in YAML)")
+        if k in values and values[k] not in choices:
+            raise TclError(f"{k}={values[k]} must be one of {', '.join(filter(None, choices))}")
+    if wrong := set(values.get('weights') or ()) - set(WEIGHTS):
+        raise TclError(f"weights: there is no term '{min(wrong)}'; there are {', '.join(WEIGHTS)}")
+    if wrong := [k for k, v in (values.get('weights') or {}).items() if type(v) not in (int, float)]:
+        raise TclError(f"weights: {wrong[0]}={values['weights'][wrong[0]]!r} must be a number (1.0e-3, not 1e-3, in YAML)")
     return kind(**values)
 
 # %% ../nbs/workshop/recipe.ipynb #ed7129bf

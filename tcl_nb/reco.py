@@ -53,8 +53,10 @@ class Archive:
         self.clip, self.batch, self.progress = clip, batch, progress
         self.side = clip.patch*clip.visual.grid_size[0] # the tower's own size
         folder = Path(pictures) if isinstance(pictures, (str, Path)) else None
-        self.pictures = list(pictures) if folder is None else [str(p) for p in walk(folder) if p.suffix.lower() in ENDINGS]
-        if not self.pictures: raise TclError(f"ReCo's archive{f' {str(folder)!r}' if folder else ''} is empty; it needs pictures to retrieve from")
+        self.pictures = list(pictures) if folder is None else [str(p) for p in walk(folder)
+                                                               if p.suffix.lower() in ENDINGS]
+        if not self.pictures:
+            raise TclError(f"ReCo's archive{f' {str(folder)!r}' if folder else ''} is empty; it needs pictures to retrieve from")
         if folder is None and file is None: self.embedding = np.concatenate(list(self._blocks(0)))
         else: self.embedding = self._from_file(folder, file)
 
@@ -105,7 +107,8 @@ def _complete(self:Archive, file, note, about):
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = np.lib.format.open_memmap(file, 'r+' if start else 'w+', np.float32, shape=None if start else shape)
-    except OSError as e: raise TclError(f"cannot write ReCo's embeddings to '{file}': {e.strerror or e}; name a file with --archive-file FILE") from e
+    except OSError as e:
+        raise TclError(f"cannot write ReCo's embeddings to '{file}': {e.strerror or e}; name a file with --archive-file FILE") from e
     for block in self._blocks(start):
         kept[start:start+len(block)] = block
         start += len(block)
@@ -180,7 +183,8 @@ def examples(self:ReCo,
     "Retrieve pictures for a text and co-segment them"
     found = self.retrieve(text)
     features, dense = self.maps(self.archive.read(found))
-    weights = _attention(dense, text[None], features.shape[-2:])[:, 0] if self.language else torch.ones_like(features[:, 0])
+    weights = _attention(dense, text[None], features.shape[-2:])[:,
+        0] if self.language else torch.ones_like(features[:, 0])
     for r in self.context: weights = weights*(1 - similarity(features, r[None])[:, 0].sigmoid())
     reference, seeds = cosegment(features, weights)
     return reference, found, seeds
@@ -227,7 +231,8 @@ def reco_system(
 ) -> ReCo: # Raises TclError where an archive is needed
     "ReCo over an archive of pictures"
     small = isinstance(clip.tokenizer, WordTokenizer)
-    if archive is None and not small: raise TclError('ReCo needs an archive of pictures: tcl_eval --archive FOLDER, or reco_system(clip, folder)')
+    if archive is None and not small:
+        raise TclError('ReCo needs an archive of pictures: tcl_eval --archive FOLDER, or reco_system(clip, folder)')
     if archive is None: archive = SmallWorld.load().scenes('train', 300).image
     if not isinstance(archive, Archive): archive = Archive(clip, archive, file, progress=progress)
     if isinstance(context, str): context = () if small else CONTEXT

@@ -35,7 +35,8 @@ from fastai.learner import Recorder
 # %% ../nbs/workshop/runs.ipynb #749acc20
 def _gathered(x):
     "What each rank has, as a list"
-    rank, world = ranks(); out = [x]*world
+    rank, world = ranks()
+    out = [x]*world
     if world > 1: dist.all_gather_object(out, x)
     return out
 
@@ -44,10 +45,12 @@ def _random_states():
 
 #: For each parameter of the optimiser's state a name: 'optimiser.PARAMETER.exp_avg' and so on
 def _optimiser_tensors(objective, opt):
-    return {f'optimiser.{name}.{k}': v for name, p in objective.named_parameters() for k, v in opt.state.get(p, {}).items()}
+    return {f'optimiser.{name}.{k}': v for name, p in objective.named_parameters()
+            for k, v in opt.state.get(p, {}).items()}
 
 # %% ../nbs/workshop/runs.ipynb #f8ee78b6
-_VERSIONS = dict(tcl_nb=__version__, torch=torch.__version__, open_clip=open_clip.__version__, python=platform.python_version())
+_VERSIONS = dict(tcl_nb=__version__, torch=torch.__version__, open_clip=open_clip.__version__,
+                 python=platform.python_version())
 
 def save_checkpoint(
     path, # File to write, .safetensors
@@ -64,24 +67,29 @@ def save_checkpoint(
     about = dict(step=step, clip=clip.name, pretrained=clip.pretrained, stream=places, versions=_VERSIONS, **about)
     tensors = {f'model.{k}': v for k, v in objective.state_dict().items()} | _optimiser_tensors(objective, opt)
     tensors |= {f'random.{r}.{k}': v for r, states in enumerate(random) for k, v in states.items()}
-    with writing(path) as aside: save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, aside, {'tcl_nb checkpoint': json.dumps(about)})
+    with writing(path) as aside:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, aside,
+                  {'tcl_nb checkpoint': json.dumps(about)})
 
 # %% ../nbs/workshop/runs.ipynb #d122554e
 def _checked(path, objective, recipe, free, defaults=None, inputs=None):
     "(tensors, what is known) of a checkpoint that fits"
-    tensors, meta = read_safetensors(path, 'a checkpoint'); clip = objective.frozen[0]
+    tensors, meta = read_safetensors(path, 'a checkpoint')
+    clip = objective.frozen[0]
     try: about = json.loads(meta['tcl_nb checkpoint'])
     except (KeyError, ValueError): raise TclError(f"'{path}' is no checkpoint of a training run") from None
     if (about['clip'], about['pretrained']) != (clip.name, clip.pretrained):
         raise TclError(f"'{path}' was trained with the tower {about['clip']}, {about['pretrained'] or 'no weights named'}; here it is {clip.name}, {clip.pretrained or 'no weights named'}")
     old = {**(defaults or {}), **(about.get('recipe') or {})} # a key that the run didn't know yet had its default
     for k, v in (recipe or {}).items():
-        if k not in free and old.get(k) != v: raise TclError(f"'{path}' is of another run: it has {k}={old.get(k)!r}, here it is {v!r}; go on as it was, or give another out=FOLDER")
+        if k not in free and old.get(k) != v:
+            raise TclError(f"'{path}' is of another run: it has {k}={old.get(k)!r}, here it is {v!r}; go on as it was, or give another out=FOLDER")
     changed = [name for name, it in (inputs or {}).items() if about.get('inputs', {}).get(name, it) != it]
     if changed:
         said = 'was finished before with' if about['step'] == (recipe or {}).get('steps') else 'was begun with'
         raise TclError(f"'{path}' {said} other data: what '{changed[0]}' stands for has changed since; give another out=FOLDER to train with it as it is now")
-    if len(about['stream']) != ranks()[1]: raise TclError(f"'{path}' was written by {len(about['stream'])} processes, here are {ranks()[1]}")
+    if len(about['stream']) != ranks()[1]:
+        raise TclError(f"'{path}' was written by {len(about['stream'])} processes, here are {ranks()[1]}")
     return tensors, about
 
 # %% ../nbs/workshop/runs.ipynb #3603ba43
@@ -99,10 +107,13 @@ def load_checkpoint(
     tensors, about = _checked(path, objective, recipe, free, defaults, inputs)
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
     try: objective.load_state_dict(part('model.'))
-    except RuntimeError as e: raise TclError(f"the weights in '{path}' don't fit: {' '.join(str(e).split())[:200]}") from e
+    except RuntimeError as e:
+        raise TclError(f"the weights in '{path}' don't fit: {' '.join(str(e).split())[:200]}") from e
     for name, p in objective.named_parameters():
-        if opt and (state := part(f'optimiser.{name}.')): opt.state[p] = {k: v if k == 'step' else v.to(p.device) for k, v in state.items()}
-    random = part(f'random.{ranks()[0]}.'); torch.set_rng_state(random['cpu'])
+        if opt and (state := part(f'optimiser.{name}.')):
+            opt.state[p] = {k: v if k == 'step' else v.to(p.device) for k, v in state.items()}
+    random = part(f'random.{ranks()[0]}.')
+    torch.set_rng_state(random['cpu'])
     if 'cuda' in random and torch.cuda.is_available(): torch.cuda.set_rng_state(random['cuda'])
     if stream: stream.load_state_dict(about['stream'][ranks()[0]])
     return about
@@ -130,7 +141,8 @@ class Save(Plain):
 
     def ask(self, number, frame):
         now = time.monotonic()
-        if number == signal.SIGINT and self.asked == number and now - self.since > 1: raise KeyboardInterrupt # again: at once
+        if number == signal.SIGINT and self.asked == number and now - self.since > 1:
+            raise KeyboardInterrupt # again: at once
         self.asked, self.since = self.asked or number, self.since or now
 
     def before_fit(self):
@@ -143,7 +155,9 @@ class Save(Plain):
         if not stop and step % self.every and step != self.learn.steps.steps: return
         best = self.learn.judge.best if hasattr(self.learn, 'judge') else None
         save_checkpoint(self.path, self.model, self.learn.opt.opt, step, self.stream, best=best, **self.about)
-        if stop and step != self.learn.steps.steps: self.learn.stopped = int(stop); raise CancelFitException
+        if stop and step != self.learn.steps.steps:
+            self.learn.stopped = int(stop)
+            raise CancelFitException
 
     def after_fit(self):
         for number, before in self.before.items():
@@ -154,8 +168,10 @@ class Save(Plain):
 def _transform(r, clip):
     "The recipe's transform"
     known = dict(plain=plain_transform, light=light_transform, published=published_transform)
-    if r.transform not in known and ':' not in r.transform: raise TclError(f"transform={r.transform}: there are {', '.join(known)}, or give module:function")
-    if r.size % clip.patch: raise TclError(f'size={r.size} must be a multiple of the patch of {clip.name}, {clip.patch}')
+    if r.transform not in known and ':' not in r.transform:
+        raise TclError(f"transform={r.transform}: there are {', '.join(known)}, or give module:function")
+    if r.size % clip.patch:
+        raise TclError(f'size={r.size} must be a multiple of the patch of {clip.name}, {clip.patch}')
     if _from_maps(r): return as_numbers if r.transform == 'plain' else map_window(r.size//clip.patch)
     return (known.get(r.transform) or named_function(r.transform))(r.size, clip.mean, clip.std)
 
@@ -198,16 +214,22 @@ def _loggers(r, out):
     "fastai's callbacks for TensorBoard or Weights & Biases"
     if not r.logger or ranks()[0]: return []
     try:
-        if r.logger == 'tensorboard': return [Recorder(valid_metrics=False), importlib.import_module('fastai.callback.tensorboard').TensorBoardCallback(out/'tensorboard', trace_model=False, log_preds=False)]
+        if r.logger == 'tensorboard':
+            return [Recorder(valid_metrics=False),
+                    importlib.import_module('fastai.callback.tensorboard').TensorBoardCallback(out/'tensorboard',
+                        trace_model=False, log_preds=False)]
         importlib.import_module('wandb').init(dir=out, config=asdict(r), resume='allow', id=out.name)
-        return [Recorder(valid_metrics=False), importlib.import_module('fastai.callback.wandb').WandbCallback(log_preds=False)]
-    except ImportError as e: raise TclError(f'logger={r.logger} needs another package: pip install {r.logger} ({e})') from e
+        return [Recorder(valid_metrics=False),
+                importlib.import_module('fastai.callback.wandb').WandbCallback(log_preds=False)]
+    except ImportError as e:
+        raise TclError(f'logger={r.logger} needs another package: pip install {r.logger} ({e})') from e
 
 def _callbacks(r, out, stream, inputs):
     "Watching, judging and saving; what writes, on rank 0 only"
     first = [Bar(), Table(out/'log.csv', r.log_every)] if not ranks()[0] else []
     judge = [Judge(named_function(r.evaluate), out, r.evaluate_every)] if r.evaluate else []
-    return [Numbers(out), *first, *judge, Save(out/'last.safetensors', stream, r.save_every, asdict(r), inputs), *_loggers(r, out)]
+    return [Numbers(out), *first, *judge, Save(out/'last.safetensors', stream, r.save_every, asdict(r), inputs),
+            *_loggers(r, out)]
 
 # %% ../nbs/workshop/runs.ipynb #1e77c0de
 _LOCKS = importlib.import_module('fcntl') if os.name == 'posix' else None
@@ -225,7 +247,8 @@ def alone(
     at, end = os.open(folder, os.O_RDONLY), time.monotonic() + seconds
     try:
         while _busy(at):
-            if time.monotonic() > end: raise TclError(f"another training writes into '{folder}' just now; give another out=FOLDER")
+            if time.monotonic() > end:
+                raise TclError(f"another training writes into '{folder}' just now; give another out=FOLDER")
             time.sleep(.1)
         yield
     finally: os.close(at)
@@ -250,7 +273,8 @@ def _fit(learn, callbacks):
         finally:
             for save in callbacks:
                 if isinstance(save, Save): save.after_fit()
-            if hasattr(learn, 'bar') and hasattr(learn.bar, 'line'): learn.bar.line.close() # so that an error gets a line of its own
+            if hasattr(learn, 'bar') and hasattr(learn.bar, 'line'):
+                learn.bar.line.close() # so that an error gets a line of its own
     return learn.stopped
 
 # %% ../nbs/workshop/runs.ipynb #829e6db2
@@ -280,7 +304,8 @@ def run_objective(
     lr = scaled_rate(r.lr, r.batch*world) if r.per_4096 else r.lr
     opt, more = optimiser(objective, lr, r.decay, r.published_decay), _callbacks(r, out, stream, inputs)
     with alone(out):
-        about = load_checkpoint(last, objective, opt, stream, asdict(r), _FREE, asdict(type(r)()), inputs) if last.is_file() else {}
+        about = load_checkpoint(last, objective, opt, stream, asdict(r), _FREE, asdict(type(r)()),
+                                inputs) if last.is_file() else {}
         learn = learner(objective, feed, r.steps, lr, [*more, *callbacks], opt, about.get('step', 0),
                         block_from=r.block_from, warmup=r.warmup, floor=r.floor, start=r.start)
         if hasattr(learn, 'judge'): learn.judge.best = about.get('best')
@@ -378,10 +403,13 @@ def tcl_train(argv=None):
     "Train a recipe"
     args = _arguments().parse_args(argv)
     r = read_recipe(args.config, args.changes)
-    if args.show: print(yaml.safe_dump(asdict(r), sort_keys=False), end=''); return
+    if args.show:
+        print(yaml.safe_dump(asdict(r), sort_keys=False), end='')
+        return
     _, stopped = run_recipe(r)
     if not ranks()[0]:
-        print(f"stopped by a signal, saved in '{r.out}'; the same command goes on from there" if stopped else f"done: '{Path(r.out)/'grounder.safetensors'}'", file=sys.stderr)
+        print(f"stopped by a signal, saved in '{r.out}'; the same command goes on from there"
+              if stopped else f"done: '{Path(r.out)/'grounder.safetensors'}'", file=sys.stderr)
     if ranks()[1] > 1: dist.destroy_process_group()
     if stopped: sys.exit(128 + stopped)
 

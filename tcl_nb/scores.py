@@ -47,7 +47,8 @@ class Result:
     @property
     def miou(self): return mean_iou(self.counts) # in percent
     @property
-    def accuracy(self): return 100*self.counts.diag().sum().item()/max(1, self.counts.sum().item()) # of the pixels, in percent
+    def accuracy(self):
+        return 100*self.counts.diag().sum().item()/max(1, self.counts.sum().item()) # of the pixels, in percent
     @property
     def classes(self): return dict(zip(self.names, (100*iou(self.counts)).tolist())) # IoU of each in percent
 
@@ -57,7 +58,9 @@ def save(self:Result,
     path, # A .json file
 ) -> None:
     "Write a result"
-    with writing(path) as aside: aside.write_text(json.dumps(dict(miou=round(self.miou, 3), accuracy=round(self.accuracy, 3), **asdict(self)), allow_nan=False) + '\n')
+    with writing(path) as aside:
+        aside.write_text(json.dumps(dict(miou=round(self.miou, 3), accuracy=round(self.accuracy, 3), **asdict(self)),
+                                    allow_nan=False) + '\n')
 
 @patch(cls_method=True)
 def load(cls:Result,
@@ -67,7 +70,8 @@ def load(cls:Result,
     try:
         d = json.loads(Path(path).read_text())
         return cls(**{f.name: d[f.name] for f in fields(cls) if f.name in d or f.default is MISSING})
-    except (OSError, ValueError, KeyError, TypeError) as e: raise TclError(f"'{path}' is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise TclError(f"'{path}' is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
 
 # %% ../nbs/workshop/scores.ipynb #468a8493
 _BASELINES = 'tcl_nb.baselines' # a later chapter's module: named here, and not imported above
@@ -87,7 +91,8 @@ def load_system(
     if ':' in name: return named_function(name)(clip)
     if name == 'groupvit': return named_function(f'{_BASELINES}:groupvit_system')(clip)
     known = importlib.import_module(_BASELINES).SYSTEMS
-    if name not in known: raise TclError(f"no system '{name}'; there are tcl, {', '.join(known)}, groupvit, or module:function")
+    if name not in known:
+        raise TclError(f"no system '{name}'; there are tcl, {', '.join(known)}, groupvit, or module:function")
     return known[name](clip, **options)
 
 # %% ../nbs/workshop/scores.ipynb #2d35ccea
@@ -157,10 +162,13 @@ def run(self:Evaluation,
     "Label everything"
     start = time.time()
     tally = count(self.labeller, self.classes, parts, self.about, self.chunk, **how)
-    if not tally.matrix.any(): raise TclError(f"benchmark {self.classes.key}: no pixel counts, all labels say 'ignored' (255)")
+    if not tally.matrix.any():
+        raise TclError(f"benchmark {self.classes.key}: no pixel counts, all labels say 'ignored' (255)")
     names = ['background']*self.classes.background + list(self.classes.names)
-    return Result(self.name, self.classes.key, names, self.stated.facts(), self.used.facts(), self.weights, self.versions, time.strftime('%Y-%m-%d'),
-                  self.classes.official, tally.matrix.tolist(), tally.pictures, round(time.time() - start, 1), self.about, self.data)
+    return Result(self.name, self.classes.key, names, self.stated.facts(), self.used.facts(), self.weights,
+                  self.versions, time.strftime('%Y-%m-%d'),
+                  self.classes.official, tally.matrix.tolist(), tally.pictures, round(time.time() - start, 1),
+                  self.about, self.data)
 
 # %% ../nbs/workshop/scores.ipynb #b50eb171
 def _groups(results):
@@ -175,8 +183,10 @@ def _differences(facts, other):
 
 def _heading(group, before):
     "The protocol's name, and how it differs from a group of that name that came before, or from what the package has under it"
-    facts = group[0].protocol; name = facts['name']
-    known = [g[0].protocol for g in before if g[0].protocol['name'] == name] + ([PROTOCOLS[name].facts()] if name in PROTOCOLS else [])
+    facts = group[0].protocol
+    name = facts['name']
+    known = [g[0].protocol for g in before if g[0].protocol['name'] == name] + ([PROTOCOLS[name].facts()]
+                                                                                if name in PROTOCOLS else [])
     told = next((d for k in known[::-1] if (d := _differences(facts, k))), '')
     return f"protocol {name}{f', but {told}' if told else ''}"
 
@@ -185,7 +195,8 @@ def _column(r, group):
     "A benchmark's name, how many of its pictures were labelled, and which data they are if there are several of the name"
     n = len(r.pictures)
     several = len({o.data for o in group if (o.benchmark, len(o.pictures)) == (r.benchmark, n)}) > 1
-    return r.benchmark + (f' ({n:,} of {r.official:,})' if r.official not in (n, None) else '') + f' [{r.data[:4]}]'*several
+    return r.benchmark + (f' ({n:,} of {r.official:,})' if r.official not in (n,
+        None) else '') + f' [{r.data[:4]}]'*several
 
 def _row(r, group, spread):
     several = len({o.weights['hash'] for o in group if o.system == r.system})
@@ -216,21 +227,27 @@ def tables(
     out, groups = [], _groups(results)
     for i, group in enumerate(groups):
         columns, rows = _cells(group, spread)
-        lines = [['mIoU, %', *columns], *([row, *(_told(cells[c]) if c in cells else '–' for c in columns)] for row, cells in rows.items())]
+        lines = [['mIoU, %', *columns], *([row, *(_told(cells[c]) if c in cells else '–' for c in columns)]
+                                          for row, cells in rows.items())]
         widths = [max(map(len, column)) for column in zip(*lines)]
-        padded = [[line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:]))] for line in lines]
-        if form == 'markdown': padded = [f"| {' | '.join(line)} |" for line in [padded[0], ['---'] + ['---:']*len(columns), *padded[1:]]]
+        padded = [[line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:]))]
+                  for line in lines]
+        if form == 'markdown':
+            padded = [f"| {' | '.join(line)} |" for line in [padded[0], ['---'] + ['---:']*len(columns), *padded[1:]]]
         else: padded = ['   '.join(line) for line in padded]
         out.append('\n'.join([_heading(group, groups[:i]), *(['']*(form == 'markdown')), *padded]))
     return '\n\n'.join(out)
 
 def _csv(results):
     "A line for each result"
-    text = io.StringIO(); table = csv.writer(text, lineterminator='\n')
-    table.writerow(('protocol', 'protocol_hash', 'system', 'weights', 'benchmark', 'pictures', 'official', 'threshold', 'miou', 'accuracy', 'date'))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator='\n')
+    table.writerow(('protocol', 'protocol_hash', 'system', 'weights', 'benchmark', 'pictures', 'official', 'threshold',
+                    'miou', 'accuracy', 'date'))
     for r in results:
         digest = hashlib.blake2b(json.dumps(r.protocol, sort_keys=True).encode(), digest_size=4).hexdigest()
-        table.writerow((r.protocol['name'], digest, r.system, r.weights['hash'], r.benchmark, len(r.pictures), r.official or '', r.used['background'], f'{r.miou:.3f}', f'{r.accuracy:.3f}', r.date))
+        table.writerow((r.protocol['name'], digest, r.system, r.weights['hash'], r.benchmark, len(r.pictures),
+                        r.official or '', r.used['background'], f'{r.miou:.3f}', f'{r.accuracy:.3f}', r.date))
     return text.getvalue()
 
 # %% ../nbs/workshop/scores.ipynb #d862d90e
@@ -239,14 +256,20 @@ def draw_classes(
     most:int=24, # Classes to show; of more, the best and the worst of the first result
 ): # A matplotlib figure
     "IoU of each class as bars, the first result's order"
-    names = [n for n, v in sorted(results[0].classes.items(), key=lambda kv: -kv[1]) if v == v] # without those that nobody names
+    # without those that nobody names
+    names = [n for n, v in sorted(results[0].classes.items(), key=lambda kv: -kv[1]) if v == v]
     if len(names) > most: names = names[:most//2] + names[-(most - most//2):]
     fig, ax = plt.subplots(figsize=(7, 1 + .17*len(names)*(1 + .4*(len(results) - 1))), layout='constrained')
     for i, r in enumerate(results):
-        values = [r.classes[n] for n in names]; tall = .8/len(results)
-        ax.barh([k + i*tall for k in range(len(names))], values, tall, align='edge', label=f'{r.system}: mIoU {r.miou:.1f}')
-    ax.set(yticks=[k + .4 for k in range(len(names))], xlabel='IoU, %', title=f"{results[0].benchmark}, protocol {results[0].protocol['name']}: IoU of each class")
-    ax.set_yticklabels(legible(names)[0], fontsize=8, family=legible(names)[1]); ax.invert_yaxis(); ax.legend(fontsize=8)
+        values = [r.classes[n] for n in names]
+        tall = .8/len(results)
+        ax.barh([k + i*tall for k in range(len(names))], values, tall, align='edge',
+                label=f'{r.system}: mIoU {r.miou:.1f}')
+    ax.set(yticks=[k + .4 for k in range(len(names))], xlabel='IoU, %',
+           title=f"{results[0].benchmark}, protocol {results[0].protocol['name']}: IoU of each class")
+    ax.set_yticklabels(legible(names)[0], fontsize=8, family=legible(names)[1])
+    ax.invert_yaxis()
+    ax.legend(fontsize=8)
     return fig
 
 # %% ../nbs/workshop/scores.ipynb #48279351
@@ -255,16 +278,20 @@ def draw_confusion(
     most:int=12, # Classes to show
 ): # A matplotlib figure
     "Where the pixels of the classes with most errors went, in percent of each class"
-    m = result.counts.double(); wrong = m.sum(1) + m.sum(0) - 2*m.diag()
+    m = result.counts.double()
+    wrong = m.sum(1) + m.sum(0) - 2*m.diag()
     who = wrong.topk(min(most, len(m))).indices.sort().values
     share = 100*m[who][:, who]/m[who].sum(1, keepdim=True).clamp(min=1)
     names, family = legible([result.names[i] for i in who])
     fig, ax = plt.subplots(figsize=(6.2, 5.4), layout='constrained')
-    shown = ax.imshow(share, cmap='Blues', vmin=0, vmax=100); fig.colorbar(shown, label="% of the true class's pixels", shrink=.8)
+    shown = ax.imshow(share, cmap='Blues', vmin=0, vmax=100)
+    fig.colorbar(shown, label="% of the true class's pixels", shrink=.8)
     for y, row in enumerate(share.tolist()):
         for x, v in enumerate(row):
-            if v >= 1: ax.text(x, y, f'{v:.0f}', ha='center', va='center', fontsize=7, color='white' if v > 60 else 'black')
-    ax.set(xticks=range(len(names)), yticks=range(len(names)), xlabel='called', ylabel='truth', title=f'{result.system} on {result.benchmark}: the classes with most errors')
+            if v >= 1:
+                ax.text(x, y, f'{v:.0f}', ha='center', va='center', fontsize=7, color='white' if v > 60 else 'black')
+    ax.set(xticks=range(len(names)), yticks=range(len(names)), xlabel='called', ylabel='truth',
+           title=f'{result.system} on {result.benchmark}: the classes with most errors')
     ax.set_xticklabels(names, rotation=60, ha='right', fontsize=8, family=family)
     ax.set_yticklabels(names, fontsize=8, family=family)
     return fig
@@ -279,17 +306,23 @@ def draw_pictures(
     most:int=4, # Of the best, and as many of the worst
 ): # A matplotlib figure
     "Best and worst pictures: truth above, prediction below"
-    classes = labeller.classes; order = sorted((k for k, v in result.pictures.items() if v is not None), key=result.pictures.get)
+    classes = labeller.classes
+    order = sorted((k for k, v in result.pictures.items() if v is not None), key=result.pictures.get)
     keys = order[::-1][:most] + order[:most]
     fig, axes = plt.subplots(2, len(keys), figsize=(7.2, 3.1), squeeze=False, gridspec_kw=dict(wspace=.08, hspace=.06))
     fig.subplots_adjust(left=.01, right=.99, top=.86, bottom=.22)
     for key, column in zip(keys, axes.T):
-        image, truth = classes[classes.keys.index(key)]; [(best, score)] = labeller([image]); size = fit_size(truth.shape, 160, 240)
+        image, truth = classes[classes.keys.index(key)]
+        [(best, score)] = labeller([image])
+        size = fit_size(truth.shape, 160, 240)
         both = [_for_overlay(_shrunk(x.cpu(), size), classes.background) for x in (truth, labeller.labels(best, score))]
-        there = [k for k in both[0].unique().tolist() if k]; seen = there + [k for k in both[1].unique().tolist() if k and k not in there]
+        there = [k for k in both[0].unique().tolist() if k]
+        seen = there + [k for k in both[1].unique().tolist() if k and k not in there]
         for ax, labels, what in zip(column, both, (f'{result.pictures[key]:.0f}', '')):
             overlay(resize(image, size), labels, classes.names, ax, what, legend=False, order=seen)
-        told, family = legible(['\n'.join(f'{n} {classes.names[k-1]}' for n, k in enumerate(seen[:5], 1)) + ('\n…' if len(seen) > 5 else '')])
-        column[1].text(.5, -.05, told[0], fontsize=6.5, family=family, ha='center', va='top', transform=column[1].transAxes)
+        told, family = legible(['\n'.join(f'{n} {classes.names[k-1]}' for n, k in enumerate(seen[:5], 1)) + ('\n…'
+            if len(seen) > 5 else '')])
+        column[1].text(.5, -.05, told[0], fontsize=6.5, family=family, ha='center', va='top',
+                       transform=column[1].transAxes)
     fig.suptitle(f'{result.system} on {result.benchmark}: truth above, prediction below; best on the left, worst on the right, with their own mIoU', fontsize=8)
     return fig

@@ -135,7 +135,8 @@ def _background(text):
 
 def _system(args):
     "What another system than TCL is given beside the tower; raises `TclError` for one that isn't there, and for options that are another's"
-    if args.system != 'tcl': named_function('tcl_nb.baselines:check_system')(args.system) # a later chapter's, not imported above
+    if args.system != 'tcl':
+        named_function('tcl_nb.baselines:check_system')(args.system) # a later chapter's, not imported above
     groupvit = args.system == 'groupvit'
     if groupvit and (args.model != 'tcl' or args.clip):
         raise TclError('--system groupvit has towers of its own: --groupvit NAME, and neither --model nor --clip')

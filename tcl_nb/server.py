@@ -57,7 +57,8 @@ def check_port(
     if not 0 < port < 65536: raise TclError(f'--port {port}: it must be in 1..65535')
     try: socket.create_server((ip, port), family=socket.AF_INET6 if ':' in ip else socket.AF_INET).close()
     except (OSError, UnicodeError) as e:
-        if getattr(e, 'errno', None) == errno.EADDRINUSE: raise TclError(f'--port {port} is in use on {ip}; give another, such as --port {port % 65535 + 1}') from e
+        if getattr(e, 'errno', None) == errno.EADDRINUSE:
+            raise TclError(f'--port {port} is in use on {ip}; give another, such as --port {port % 65535 + 1}') from e
         raise TclError(f"cannot serve on --ip {ip} --port {port}: {getattr(e, 'strerror', None) or e}") from e
 
 # %% ../nbs/workshop/server.ipynb #1ecab11b
@@ -66,7 +67,8 @@ def need(
 ) -> None: # Raises TclError when one is not installed
     "What the page needs beyond the package"
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
-    if missing: raise TclError(f"{' and '.join(missing)} must be installed to serve the page: pip install 'tcl_nb[explore]'")
+    if missing:
+        raise TclError(f"{' and '.join(missing)} must be installed to serve the page: pip install 'tcl_nb[explore]'")
 
 # %% ../nbs/workshop/server.ipynb #9e33539c
 def serve(
@@ -80,8 +82,12 @@ def serve(
     host = socket.gethostname() if ip in ('', '0.0.0.0', '::') else f'[{ip}]' if ':' in ip else ip
     url = f'http://{host}:{port}/?token={key}'
     print(f'tcl_explore: {url}  (Ctrl-C stops it)', flush=True)
-    if browser: opener = threading.Timer(2, webbrowser.open, [url]); opener.daemon = True; opener.start()
-    options = dict(ip=ip, port=port, port_retries=0, token=key, open_browser=False, log_level='ERROR') # as if typed, so that no configuration file changes them
+    if browser:
+        opener = threading.Timer(2, webbrowser.open, [url])
+        opener.daemon = True
+        opener.start()
+    # as if typed, so that no configuration file changes them
+    options = dict(ip=ip, port=port, port_retries=0, token=key, open_browser=False, log_level='ERROR')
     Voila.launch_instance([str(page), *(f'--Voila.{name}={value}' for name, value in options.items())],
                           tornado_settings=dict(websocket_max_message_size=2**28)) # room for pictures that are uploaded
 

@@ -19,14 +19,16 @@ from .smallworld import SmallWorld
 # %% ../nbs/workshop/shards.ipynb #85130287
 def _member(tar, name, data):
     "Add a file to a tar; always the same bytes"
-    info = tarfile.TarInfo(name); info.size = len(data)
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
 
 def _pair_files(image, text, key, **more):
     "The files of a pair by name: KEY.jpg, KEY.txt, KEY.json"
     jpg = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(jpg, 'JPEG', quality=95, subsampling=0)
-    return {f'{key}.jpg': jpg.getvalue(), f'{key}.txt': text.encode(), f'{key}.json': json.dumps(dict(key=key, caption=text, **more)).encode()}
+    return {f'{key}.jpg': jpg.getvalue(), f'{key}.txt': text.encode(),
+            f'{key}.json': json.dumps(dict(key=key, caption=text, **more)).encode()}
 
 # %% ../nbs/workshop/shards.ipynb #5f471c32
 def write_shards(
@@ -41,7 +43,8 @@ def write_shards(
     if scenes < 1 or per_shard < 1: raise TclError(f'scenes={scenes}, per_shard={per_shard}: both must be at least 1')
     folder, split = Path(folder), world.split(split)
     paths = [folder/f'{i:06}.tar' for i in range(-(-scenes//per_shard))]
-    if other := sorted(set(folder.glob('*.tar')) - set(paths)): raise TclError(f"'{folder}' has shards of other data, such as '{other[0].name}'; give an empty folder")
+    if other := sorted(set(folder.glob('*.tar')) - set(paths)):
+        raise TclError(f"'{folder}' has shards of other data, such as '{other[0].name}'; give an empty folder")
     for first, path in zip(range(0, scenes, per_shard), paths):
         with writing(path) as aside, tarfile.open(aside, 'w') as tar:
             for i in range(first, min(first+per_shard, scenes)):
@@ -183,7 +186,8 @@ def tar_rows(
             if f.read(512) != bytes(512): raise tarfile.ReadError(f'it is cut off or damaged after {tar.offset} bytes')
 
 # %% ../nbs/workshop/shards.ipynb #ce12f957
-_IMAGES = ('image', 'file_name', 'filename', 'filepath', 'image_path', 'path', 'image_name', 'file', 'img', 'img_path', 'jpg', 'jpeg', 'png', 'webp')
+_IMAGES = ('image', 'file_name', 'filename', 'filepath', 'image_path', 'path', 'image_name', 'file', 'img', 'img_path',
+           'jpg', 'jpeg', 'png', 'webp')
 
 def _column(there, wanted, usual, path, what):
     "The column to use, capitals aside; `TclError` that names those there are"
@@ -202,7 +206,8 @@ def find_columns(
     path, # For messages
 ) -> dict: # image and caption → column; raises `TclError` that names those there are
     "The columns that hold pictures and captions"
-    return dict(image=_column(there, image, _IMAGES, path, 'picture'), caption=_column(there, caption, _CAPTIONS, path, 'caption'))
+    return dict(image=_column(there, image, _IMAGES, path, 'picture'),
+                caption=_column(there, caption, _CAPTIONS, path, 'caption'))
 
 # %% ../nbs/workshop/shards.ipynb #3dbc7086
 def _encoding(start):
@@ -292,9 +297,11 @@ def _fields(self:_Table, text):
     "A row's fields, or in place of them what is wrong"
     width, plain = len(self.names), text.rstrip('\r\n')
     fields = _split(text, self.delimiter)
-    if fields is None: fields = [part.strip().strip('"') for part in plain.split(self.delimiter)] # nobody closed the quote
+    if fields is None:
+        fields = [part.strip().strip('"') for part in plain.split(self.delimiter)] # nobody closed the quote
     while len(fields) > width and not fields[-1].strip(): fields.pop()
-    if len(fields) > width and self.ends_in_caption and '"' not in text: fields = [part.strip() for part in plain.split(self.delimiter, width - 1)]
+    if len(fields) > width and self.ends_in_caption and '"' not in text:
+        fields = [part.strip() for part in plain.split(self.delimiter, width - 1)]
     return fields if len(fields) <= width else f"row with more fields than columns (quote what has a '{self.delimiter}')"
 
 @patch
@@ -362,9 +369,11 @@ def table_rows(
             continue
         name = line.get(image)
         if isinstance(name, list): # of several columns of one name
-            yield dict(key=f'{Path(path).name}, row {i}', fault='row with several pictures', why=f"two columns are called '{image}'")
+            yield dict(key=f'{Path(path).name}, row {i}', fault='row with several pictures',
+                       why=f"two columns are called '{image}'")
             continue
-        yield dict(key=str(name), image=Path(path).parent/str(name).strip() if name and str(name).strip() else None, captions=sentences(line.get(caption)))
+        yield dict(key=str(name), image=Path(path).parent/str(name).strip() if name and str(name).strip() else None,
+                   captions=sentences(line.get(caption)))
 
 def parquet_rows(
     path, # A parquet file, a path or an address that fsspec can open

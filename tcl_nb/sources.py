@@ -42,7 +42,9 @@ def _guarded(shards, read):
             for i, row in enumerate(read(shard)):
                 if i % step == offset: yield i, row
         except Exception as e:
-            if (i+1) % step == offset: yield i+1, dict(key=str(shard), fault='unreadable shard', why=' '.join(str(e).split()) or type(e).__name__)
+            if (i+1) % step == offset:
+                yield i+1, dict(key=str(shard), fault='unreadable shard', why=' '.join(str(e).split())
+                                or type(e).__name__)
 
 @dataclass(repr=False)
 class Source:
@@ -57,10 +59,12 @@ class Source:
     ) -> IterableDataset: # Of rows; its `state_dict` is the place
         "The rows of some shards in this order, as a stream of `datasets`"
         parts = [(i, 1, 0) for i in range(len(self.shards))] if parts is None else parts
-        return IterableDataset(ExamplesIterable(partial(_guarded, read=self.read), dict(shards=[(self.shards[i], *p) for i, *p in parts])))
+        return IterableDataset(ExamplesIterable(partial(_guarded, read=self.read),
+                                                dict(shards=[(self.shards[i], *p) for i, *p in parts])))
 
 # %% ../nbs/workshop/sources.ipynb #cdcc6829
-_SHARDS_READ, _ROWS_READ = 100, 100_000 # Of a source with more shards, names and sizes count; of a table, pictures in so many rows
+# Of a source with more shards, names and sizes count; of a table, pictures in so many rows
+_SHARDS_READ, _ROWS_READ = 100, 100_000
 
 def _size(path):
     try: return os.path.getsize(path)
@@ -111,15 +115,19 @@ def _folder(where, image, caption):
     if not root.is_dir(): raise TclError(f"no folder is named '{where}'")
     there = [path for path in walk(root) if path.name in ('metadata.jsonl', 'metadata.csv')]
     tables = next((t for kind in ('.jsonl', '.csv') if (t := [path for path in there if path.suffix == kind])), None)
-    if not tables: raise TclError(f"the folder '{where}' has no metadata.jsonl or metadata.csv that gives each file_name its text")
-    return [str(t) for t in tables], partial(table_rows, **find_columns(table_columns(tables[0]), image, caption, tables[0]))
+    if not tables:
+        raise TclError(f"the folder '{where}' has no metadata.jsonl or metadata.csv that gives each file_name its text")
+    return [str(t) for t in tables], partial(table_rows, **find_columns(table_columns(tables[0]), image, caption,
+                                                                        tables[0]))
 
 def _parquet_files(files, image, caption):
     reason = 'there is none'
     for path in files: # the first that can be read tells the columns
         try:
             with fsspec.open(path, 'rb') as f: names = pq.read_schema(f).names
-        except Exception as e: reason = reason if path != files[0] else str(e); continue
+        except Exception as e:
+            reason = reason if path != files[0] else str(e)
+            continue
         return files, partial(parquet_rows, **find_columns(names, image, caption, path))
     raise TclError(f"none of {len(files)} parquet files can be read; '{files[0]}': {textwrap.shorten(reason, 150)}")
 
@@ -130,12 +138,15 @@ def _hub(where, image, caption):
     "Files of a data set of the hub (or of a copy on disk), as its page sorts them into splits"
     name, _, split = where.partition(':')
     try:
-        if not Path(name).is_dir(): huggingface_hub.dataset_info(name, timeout=20) # a quick no, where the line below would try for long
-        with tempfile.TemporaryDirectory() as aside: splits = load_dataset_builder(name, cache_dir=aside).config.data_files
+        if not Path(name).is_dir():
+            huggingface_hub.dataset_info(name, timeout=20) # a quick no, where the line below would try for long
+        with tempfile.TemporaryDirectory() as aside:
+            splits = load_dataset_builder(name, cache_dir=aside).config.data_files
     except Exception as e:
         raise TclError(f"cannot open '{name}' of the hub: {textwrap.shorten(str(e), 200)}; a copy on disk is given as wds:FOLDER or parquet:FOLDER") from e
     split = split or next((s for s in ('train', *splits) if s in splits), '')
-    if split not in splits: raise TclError(f"'{name}' of the hub has no split '{split}'; it has {', '.join(map(str, splits))}")
+    if split not in splits:
+        raise TclError(f"'{name}' of the hub has no split '{split}'; it has {', '.join(map(str, splits))}")
     files = sorted(map(str, splits[split]))
     if tars := [f for f in files if f.endswith('.tar')]: return tars, _reads_tars(caption)
     if tables := [f for f in files if f.endswith('.parquet')]: return _parquet_files(tables, image, caption)
@@ -165,7 +176,8 @@ _SCENES, _PER_RANGE = 2**20, 2**10 # of the small world: scenes in an epoch, and
 
 def _smallworld(where, image, caption, size=64):
     split = _world().split(where or 'train')
-    if split.names: raise TclError(f"'{split.name}' is a test set of the small world and is not trained on; give 'smallworld' or 'smallworld:clip'")
+    if split.names:
+        raise TclError(f"'{split.name}' is a test set of the small world and is not trained on; give 'smallworld' or 'smallworld:clip'")
     _scene(split.name, 0, size) # the textures are ready before workers start
     return [(i, i+_PER_RANGE) for i in range(0, _SCENES, _PER_RANGE)], partial(_scene_rows, split=split.name, size=size)
 

@@ -26,7 +26,8 @@ from .labeller import Labeller
 class Tally:
     "Counts over the pictures of a benchmark"
     matrix:torch.Tensor # [n,n] int64, background included where there is one
-    pictures:dict=field(default_factory=dict) # Picture's key → mIoU over its classes, in percent; None where no pixel counts
+    # Picture's key → mIoU over its classes, in percent; None where no pixel counts
+    pictures:dict=field(default_factory=dict)
     chunks:list=field(default_factory=list) # Numbers of the chunks that are counted
 
     def count(self, key, predicted, truth): # labels of one picture, its key
@@ -35,14 +36,17 @@ class Tally:
         self.pictures[key] = round(mean_iou(one), 3) if one.any() else None
 
     def add(self, other):
-        self.matrix += other.matrix; self.pictures.update(other.pictures); self.chunks += other.chunks
+        self.matrix += other.matrix
+        self.pictures.update(other.pictures)
+        self.chunks += other.chunks
 
 # %% ../nbs/workshop/tally.ipynb #2b44c5bd
 @patch
 def save(self:Tally, path, about:str) -> None: # 'about': what was counted, in one line
     "Write counts to a file, whole or not at all"
     with writing(path) as aside:
-        aside.write_text(json.dumps(dict(about=about, matrix=self.matrix.tolist(), pictures=self.pictures, chunks=self.chunks)))
+        aside.write_text(json.dumps(dict(about=about, matrix=self.matrix.tolist(), pictures=self.pictures,
+                                         chunks=self.chunks)))
 
 @patch(cls_method=True)
 def load(cls:Tally, path, about:str): # Tally; None if the file counts something else, or is none
@@ -69,7 +73,8 @@ def chunked(
     benchmark:Benchmark, size:int=4,
 ) -> dict: # Number → indices
     "A benchmark's chunks"
-    return {start//size: list(range(start, min(start+size, len(benchmark)))) for start in range(0, len(benchmark), size)}
+    return {start//size: list(range(start, min(start+size, len(benchmark))))
+            for start in range(0, len(benchmark), size)}
 
 # %% ../nbs/workshop/tally.ipynb #3d74647c
 def _taken_up(parts, about, n):
@@ -112,12 +117,17 @@ def count(
     chunks = chunked(benchmark, chunk)
     tally, todo = _share_out(parts and Path(parts), about, len(benchmark.names) + benchmark.background, chunks)
     own, written, before = Path(f'{parts}-{ranks()[0]}'), time.time(), len(tally.pictures)
-    with tqdm(total=sum(len(chunks[c]) for c in todo) + before, initial=before, desc=benchmark.key, unit='picture', disable=not progress or ranks()[0] > 0) as bar:
+    with tqdm(total=sum(len(chunks[c]) for c in todo) + before, initial=before, desc=benchmark.key, unit='picture',
+              disable=not progress or ranks()[0] > 0) as bar:
         for c, pairs in zip(todo, ahead(benchmark, [chunks[c] for c in todo])):
             for i, (best, score), (_, truth) in zip(chunks[c], labeller([image for image, _ in pairs]), pairs):
                 tally.count(benchmark.keys[i], labeller.labels(best, score), truth)
-            tally.chunks.append(c); bar.update(len(pairs)); bar.set_postfix(mIoU=f'{mean_iou(tally.matrix):.1f}', refresh=False)
-            if parts and time.time() - written > seconds: tally.save(own, about); written = time.time()
+            tally.chunks.append(c)
+            bar.update(len(pairs))
+            bar.set_postfix(mIoU=f'{mean_iou(tally.matrix):.1f}', refresh=False)
+            if parts and time.time() - written > seconds:
+                tally.save(own, about)
+                written = time.time()
     if parts and todo: tally.save(own, about)
     return _gathered(tally)
 
@@ -128,13 +138,15 @@ def threshold_curve(
     steps:int=100, # Thresholds to try, 0/steps … (steps-1)/steps
 ) -> dict: # Threshold → mIoU in percent
     "mIoU at every threshold"
-    if labeller.prune or not benchmark.background: raise TclError('a threshold curve needs a benchmark with background and a labeller made with prune=False')
+    if labeller.prune or not benchmark.background:
+        raise TclError('a threshold curve needs a benchmark with background and a labeller made with prune=False')
     n = len(benchmark.names) + 1
     if labeller.protocol.score == 'groups': return _groups_curve(labeller, benchmark, chunk)
     counts = torch.zeros(steps+1, n, n, dtype=torch.int64)
     for pairs in ahead(benchmark, chunked(benchmark, chunk).values()):
         for (best, score), (_, truth) in zip(labeller([image for image, _ in pairs]), pairs):
-            level, keep = (score.cpu()*steps).ceil().long().clamp(0, steps), truth < n # above threshold t/steps if level > t
+            # above threshold t/steps if level > t
+            level, keep = (score.cpu()*steps).ceil().long().clamp(0, steps), truth < n
             flat = (level*n + truth)*n + best.cpu() + 1
             counts += torch.bincount(flat[keep], minlength=counts.numel()).view_as(counts)
     return {t/steps: mean_iou(_at(counts, t)) for t in range(steps)}
@@ -167,5 +179,6 @@ def fitted(
     "A protocol with the background threshold that is best on its validation benchmark"
     if not protocol.validation: return protocol
     classes = benchmark(protocol.validation, names=protocol.names, n=n)
-    curve = threshold_curve(Labeller(system, clip, protocol.on(classes.key), classes, dtype, prune=False, table=table), classes)
+    curve = threshold_curve(Labeller(system, clip, protocol.on(classes.key), classes, dtype, prune=False, table=table),
+                            classes)
     return protocol.at(max(curve, key=curve.get))

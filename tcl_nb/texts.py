@@ -68,7 +68,8 @@ class TextTable:
     def __len__(self): return len(self.names)
     def __contains__(self, name): return name in self.index
     def __getitem__(self, name): return self.rows([name])[0]
-    def __repr__(self): return f'TextTable: {len(self)} names × {self.embedding.shape[1]}, {len(self.templates)} templates, {self.model}'
+    def __repr__(self):
+        return f'TextTable: {len(self)} names × {self.embedding.shape[1]}, {len(self.templates)} templates, {self.model}'
 
 # %% ../nbs/workshop/texts.ipynb #6967c5d9
 @patch
@@ -115,7 +116,9 @@ def _add(self:TextTable, names):
     missing = [name for name in names if name not in rows]
     if missing: rows.update(self._computed(missing))
     self.embedding = torch.cat([self.embedding, torch.stack([rows[name] for name in names])])
-    for name in names: self.index[name] = len(self.names); self.names.append(name)
+    for name in names:
+        self.index[name] = len(self.names)
+        self.names.append(name)
 
 # %% ../nbs/workshop/texts.ipynb #36ac8280
 @patch(cls_method=True)
@@ -146,8 +149,10 @@ def save(self:TextTable,
     path, # The file to write, .safetensors
 ) -> None: # Raises TclError when it cannot be written
     "Write the table to one file"
-    meta = dict(names=self.names, templates=self.templates, normalise_first=self.normalise_first, model=self.model, fingerprint=self.fingerprint)
-    with writing(path) as aside: save_file({'embedding': self.embedding}, aside, {k: json.dumps(v) for k, v in meta.items()})
+    meta = dict(names=self.names, templates=self.templates, normalise_first=self.normalise_first, model=self.model,
+                fingerprint=self.fingerprint)
+    with writing(path) as aside:
+        save_file({'embedding': self.embedding}, aside, {k: json.dumps(v) for k, v in meta.items()})
 
 # %% ../nbs/workshop/texts.ipynb #3b03746a
 @patch(cls_method=True)
@@ -158,8 +163,10 @@ def load(cls:TextTable,
     "Read a table; raises `TclError` that names a file which is no table, or is another tower's"
     tensors, meta = read_safetensors(path, 'a table of text embeddings')
     try:
-        meta, embedding = {k: json.loads(meta[k]) for k in ('names', 'templates', 'normalise_first', 'model', 'fingerprint')}, tensors['embedding']
+        meta, embedding = {k: json.loads(meta[k]) for k in ('names', 'templates', 'normalise_first', 'model',
+                                                            'fingerprint')}, tensors['embedding']
         if len(embedding) != len(meta['names']): raise ValueError
-    except (KeyError, TypeError, ValueError) as e: raise TclError(f"'{path}' is not a table of text embeddings: its names and embeddings are missing or don't fit together") from e
+    except (KeyError, TypeError, ValueError) as e:
+        raise TclError(f"'{path}' is not a table of text embeddings: its names and embeddings are missing or don't fit together") from e
     try: return cls(embedding=embedding, clip=clip, **{**meta, 'templates': tuple(meta['templates'])})
     except TclError as e: raise TclError(f"'{path}': {e}") from e

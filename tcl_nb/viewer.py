@@ -55,7 +55,8 @@ class Reading:
 @patch
 def _arithmetic(self:Reading):
     "The segmenter's autocast"
-    return torch.autocast(self.segmenter.device.type, self.segmenter.dtype, enabled=self.segmenter.dtype != torch.float32)
+    return torch.autocast(self.segmenter.device.type, self.segmenter.dtype,
+                          enabled=self.segmenter.dtype != torch.float32)
 
 # %% ../nbs/workshop/viewer.ipynb #75faff94
 @patch
@@ -83,7 +84,8 @@ def coarse(self:Reading,
 @patch
 def _join(self:Reading, coarse):
     "Maps of windows [b,N,h,w] → maps of the picture [N,H,W]"
-    large = (cut_padding(F.interpolate(m, size=x.shape[-2:], mode='bilinear', align_corners=False), pad).cpu() for (x, pad), m in zip(self.inputs, coarse))
+    large = (cut_padding(F.interpolate(m, size=x.shape[-2:], mode='bilinear', align_corners=False), pad).cpu()
+             for (x, pad), m in zip(self.inputs, coarse))
     return averaged((one for batch in large for one in batch), chain(*self.places), self.size)
 
 # %% ../nbs/workshop/viewer.ipynb #91a826e9
@@ -96,8 +98,10 @@ def _compute(self:Reading, kind, words):
         joined = self._join([m for m, _ in coarse])[None]
         return self.system.scores(self._read()[None], joined, replace(s, pamr=kind == 'refined'))[0]
     if kind == 'plain': return self._join([m for m, _ in coarse])
-    if kind == 'refined': return self._join([refiner(s, self.segmenter.clip.patch)(x, m) for (x, _), (m, _) in zip(self.inputs, coarse)])
-    return self._join([F.interpolate(own, size=m.shape[-2:], mode='bilinear', align_corners=False) for m, own in coarse])
+    if kind == 'refined':
+        return self._join([refiner(s, self.segmenter.clip.patch)(x, m) for (x, _), (m, _) in zip(self.inputs, coarse)])
+    return self._join([F.interpolate(own, size=m.shape[-2:], mode='bilinear', align_corners=False)
+                       for m, own in coarse])
 
 # %% ../nbs/workshop/viewer.ipynb #1ec7adc0
 @patch
@@ -321,4 +325,5 @@ class Stage(anywidget.AnyWidget):
     names = traitlets.List(['', '']).tag(sync=True) # What left and right are
     alt = traitlets.Unicode('').tag(sync=True) # The picture in words
     swipe = traitlets.Float(.5).tag(sync=True) # Where left ends and right begins, in 0..1
-    spot = traitlets.List([-1., -1.]).tag(sync=True) # (x, y) that was clicked, shares of width and height; negative for none
+    # (x, y) that was clicked, shares of width and height; negative for none
+    spot = traitlets.List([-1., -1.]).tag(sync=True)

@@ -20,8 +20,9 @@ def imports(path):
     "The modules of tcl_nb that a file imports from, inside functions too, and what it takes from each"
     out = {}
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        if not isinstance(node, ast.ImportFrom) or not (node.module or '').startswith('tcl_nb.'): continue
-        out.setdefault(node.module.removeprefix('tcl_nb.'), set()).update(alias.name for alias in node.names)
+        if not isinstance(node, ast.ImportFrom) or not node.module: continue
+        if node.level == 1 or node.module.startswith('tcl_nb.'): # nbdev writes 'from .core import'
+            out.setdefault(node.module.removeprefix('tcl_nb.'), set()).update(alias.name for alias in node.names)
     return out
 
 def main():
