@@ -4,14 +4,12 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'symmetric_cross_entropy', 'temperature', 'image_level', 'feature_level', 'area', 'total_variation',
-           'weighted_sum', 'pair_terms', 'pair_statistics', 'join_processes', 'ranks', 'joined']
+           'weighted_sum', 'pair_terms', 'pair_statistics']
 
 # %% ../nbs/05_losses.ipynb #4fc65da3
-import os
-from datetime import timedelta
-import torch, torch.distributed as dist, torch.nn.functional as F
-from .core import TclError
+import torch, torch.nn.functional as F
 from .masking import EPS, at_least_float32, masked_pool, no_autocast, unit
+from .processes import join_processes, joined, ranks # handed on
 
 # %% ../nbs/05_losses.ipynb #dff06791
 def symmetric_cross_entropy(
@@ -136,42 +134,3 @@ def pair_statistics(
     tile = tile or (len(dense) if len(dense)*points <= 2**24 else max(2**23//points, 1))
     if tile >= len(dense): return _tile(dense, text, w, b).unbind() # one tile: nothing to forget
     return _Tiles.apply(tile, dense, text, w, b).unbind()
-
-# %% ../nbs/05_losses.ipynb #ab9a3250
-def join_processes(
-    device:str='auto', # 'auto' (a GPU where there is one), 'cuda' or 'cpu'
-) -> torch.device: # The one to work on: with several GPUs, this process's own
-    "Join the processes that torchrun started, if it did; raises `TclError` when CUDA is asked for and not there"
-    if device == 'cuda' and not torch.cuda.is_available(): raise TclError('device=cuda: there is no GPU that PyTorch can use here; give device=cpu')
-    cuda = device == 'cuda' or device == 'auto' and torch.cuda.is_available()
-    where = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0))) if cuda else torch.device('cpu')
-    if cuda: torch.cuda.set_device(where)
-    if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not dist.is_initialized(): dist.init_process_group('nccl' if cuda else 'gloo', timeout=timedelta(hours=12))
-    return where
-
-# %% ../nbs/05_losses.ipynb #a7266a1f
-def ranks() -> tuple: # (this process's number, how many there are); (0, 1) where nothing is distributed
-    "Who we are among the processes that train together"
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
-
-class _Join(torch.autograd.Function):
-    "Tensors of all ranks, one after another along the first dimension; the gradient is that of the own part"
-    @staticmethod
-    def forward(ctx, x):
-        rank, world = ranks()
-        sizes = [torch.zeros((), dtype=torch.int64, device=x.device) for _ in range(world)]
-        dist.all_gather(sizes, torch.tensor(len(x), device=x.device)); sizes = [int(s) for s in sizes]
-        padded = torch.cat([x, x.new_zeros(max(sizes)-len(x), *x.shape[1:])]) # all ranks must send as much
-        parts = [torch.empty_like(padded) for _ in sizes]; dist.all_gather(parts, padded)
-        ctx.own = slice(sum(sizes[:rank]), sum(sizes[:rank+1]))
-        return torch.cat([part[:n] for part, n in zip(parts, sizes)])
-
-    @staticmethod
-    def backward(ctx, grad): return grad[ctx.own]
-
-def joined(
-    x:torch.Tensor, # This rank's part, any shape
-    dim:int=0, # Along which parts are joined; their sizes may differ there
-) -> torch.Tensor: # All ranks' parts; 'x' itself where nothing is distributed
-    "Gather a tensor from all ranks; its gradient is the own part's, so that the sum of the ranks' parameter gradients is the joint one"
-    return x if ranks()[1] == 1 else _Join.apply(x.transpose(0, dim).contiguous()).transpose(0, dim)

@@ -26,6 +26,19 @@ OPPOSITE = {ast.Lt: '>=', ast.LtE: '>', ast.Gt: '<=', ast.GtE: '<', ast.Eq: '!='
             ast.NotIn: 'in', ast.Is: 'is not', ast.IsNot: 'is'}
 OTHER = {ast.Add: '-', ast.Sub: '+', ast.Mult: '/', ast.Div: '*', ast.FloorDiv: '*', ast.Mod: '*', ast.Pow: '*',
          ast.MatMult: '+'}
+#: Room → its notebooks: a chapter, and what of it lives in the workshop
+ROOMS = {
+    '03': ('03_grounder', 'workshop/tiles', 'workshop/published', 'workshop/grounder'),
+    '04': ('04_masking',),
+    '05': ('05_losses',),
+    '06': ('06_pamr',),
+    '07': ('07_segmentation', 'workshop/classes', 'workshop/settings', 'workshop/regions', 'workshop/masks',
+           'workshop/segment'),
+    '09': ('09_training', 'workshop/learner', 'workshop/recipe', 'workshop/runs'),
+    '10': ('10_evaluation', 'workshop/protocols', 'workshop/labeller', 'workshop/tally', 'workshop/scores',
+           'workshop/evaluate'),
+}
+
 #: Names of functions that draw, or say what things are: they are looked at, not tested
 LOOKS = 'draw', 'show', '_draw', 'arguments', '__repr__', '__str__'
 
@@ -37,13 +50,13 @@ EQUAL = {
         'the grid has four dimensions, so both name the same one',
     '05_losses #fe4515bb: others = (area.sum() - own.sum())/max(1, area.numel() - own.numel())  →  «2» for «1» at 42':
         'of B texts B²-B are of others: 0, where the sum is 0 too, or 2 and more',
-    '09_training #62f5e32d: order = -9 # after TrainEvalCallback, which counts  →  «10» for «9» at 13':
+    'learner #62f5e32d: order = -9 # after TrainEvalCallback, which counts  →  «10» for «9» at 13':
         'then the order is that of TrainEvalCallback, which is listed before it and so still comes first',
-    '09_training #ae6114e0: order = 62  →  «63» for «62» at 12':
+    'learner #ae6114e0: order = 62  →  «63» for «62» at 12':
         'between 62 and 63 there is no other',
-    '09_training #6cb1ccfb: order = 70 # after all others  →  «71» for «70» at 12':
+    'runs #6cb1ccfb: order = 70 # after all others  →  «71» for «70» at 12':
         'between 70 and 71 there is no other',
-    '09_training #6cb1ccfb: stop, step = _any_rank(self.asked, self.xb[0].device), self.train_iter  →  «1» for «0» at 51':
+    'runs #6cb1ccfb: stop, step = _any_rank(self.asked, self.xb[0].device), self.train_iter  →  «1» for «0» at 51':
         'all tensors of a batch are on one device',
 }
 
@@ -110,7 +123,11 @@ def places(page):
             continue
         for start, end, text in mutants(source): yield i, start, end, text
 
-def module_of(page): return f"tcl_nb/{page.stem.split('_', 1)[1]}.py"
+def module_of(page):
+    "The module that a notebook is exported to"
+    cells = (''.join(cell['source']) for cell in json.loads(page.read_text())['cells'])
+    name, = (source.split()[2] for source in cells if source.startswith('#| default_exp'))
+    return f'tcl_nb/{name}.py'
 
 def broken(source, place):
     "A cell's source with one place broken"
@@ -201,7 +218,8 @@ def undone(folder):
             name = path.relative_to(folder)
             if path.is_dir() and not path.is_symlink():
                 if not (Path(aside)/name).is_dir(): path.rmdir()
-            elif not (Path(aside)/name).exists() or path.is_file() and stamp(path) != before[name]: path.unlink()
+            elif path.is_symlink() or not (Path(aside)/name).exists() or path.is_file() and stamp(path) != before[name]:
+                path.unlink() # what was there comes back below
         shutil.copytree(aside, folder, symlinks=True, dirs_exist_ok=True,
                         copy_function=lambda one, other: Path(other).exists() or shutil.copy2(one, other))
 
@@ -218,7 +236,7 @@ def outcomes(page, chosen, limit):
         (folder/'tmp').mkdir()
         left_out = shutil.ignore_patterns('.ipynb_checkpoints', '*.ipynb')
         shutil.copytree(BOOK, folder/'nbs', symlinks=True, ignore=left_out)
-        os.chdir(folder/'nbs')
+        os.chdir(folder/page.parent.relative_to(BOOK.parent))
         os.environ['TMPDIR'] = tempfile.tempdir = str(folder/'tmp')
         chapter = Chapter(page)
         last = len(chapter.cells)
@@ -243,17 +261,19 @@ def outcomes(page, chosen, limit):
         os.chdir(BOOK) # the folder goes
 
 def drawn(rooms, number, seed):
-    "(chapter → the places of it that are broken, those that change nothing): rooms in turn, places by the seed"
+    "(notebook → the places of it that are broken, those that change nothing): rooms in turn, places by the seed"
     draw, chosen, equal = random.Random(seed), {}, []
-    found = {page: list(places(page)) for room in rooms for page in sorted(BOOK.glob(f'{room}_*.ipynb'))}
-    for some in found.values(): draw.shuffle(some)
-    queues = {page: iter(some) for page, some in found.items()}
+    queues = []
+    for room in rooms:
+        pages = [BOOK/f'{name}.ipynb' for name in ROOMS[room]]
+        found = [(page, place) for page in pages for place in places(page)]
+        draw.shuffle(found)
+        queues.append(iter(found))
     for i in range(number):
-        page = list(found)[i % len(found)]
-        place = next(queues[page])
+        page, place = next(queues[i % len(rooms)])
         while told(page, place) in EQUAL:
             equal.append(told(page, place))
-            place = next(queues[page])
+            page, place = next(queues[i % len(rooms)])
         chosen.setdefault(page, []).append(place)
     return chosen, equal
 
@@ -279,8 +299,8 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument('--number', type=int, default=60)
     ap.add_argument('--seed', type=int, default=0)
-    ap.add_argument('--rooms', nargs='+', default=['03', '04', '05', '06', '07', '09', '10'])
-    ap.add_argument('--jobs', type=int, default=2, help='chapters at a time')
+    ap.add_argument('--rooms', nargs='+', default=list(ROOMS), choices=list(ROOMS))
+    ap.add_argument('--jobs', type=int, default=2, help='notebooks at a time')
     ap.add_argument('--limit', type=float, default=300, help='seconds that the rest of a chapter may take')
     ap.add_argument('--share', type=float, default=.95, help='that must be caught')
     ap.add_argument('--log')
