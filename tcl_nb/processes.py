@@ -52,5 +52,5 @@ def joined(
     x:torch.Tensor, # This rank's part, any shape
     dim:int=0, # Along which parts are joined; their sizes may differ there
 ) -> torch.Tensor: # All ranks' parts; 'x' itself where nothing is distributed
-    "Gather a tensor from all ranks; its gradient is the own part's, so that the sum of the ranks' parameter gradients is the joint one"
+    "Gather a tensor from all ranks; its gradient is the own part's, so the ranks' gradients add up to the joint one"
     return x if ranks()[1] == 1 else _Join.apply(x.transpose(0, dim).contiguous()).transpose(0, dim)

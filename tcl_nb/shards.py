@@ -204,7 +204,7 @@ def find_columns(
     image, # Column of the pictures; None: by its usual names
     caption, # Column of the captions; None: by its usual names
     path, # For messages
-) -> dict: # image and caption → column; raises `TclError` that names those there are
+) -> dict: # image and caption → column; raises TclError that names those there are
     "The columns that hold pictures and captions"
     return dict(image=_column(there, image, _IMAGES, path, 'picture'),
                 caption=_column(there, caption, _CAPTIONS, path, 'caption'))
@@ -392,7 +392,7 @@ def parquet_rows(
 # %% ../nbs/workshop/shards.ipynb #665227b5
 def table_columns(
     path, # A csv or jsonl file
-) -> list: # Names; raises `TclError` for what is no table, or has no row that can be read
+) -> list: # Names; raises TclError for what is no table, or has no row that can be read
     "Names of a table's columns"
     try:
         with open(path, 'rb') as f: what = _what_it_is(f.read(32))
