@@ -50,6 +50,8 @@ EQUAL = {
         'the grid has four dimensions, so both name the same one',
     '05_losses #fe4515bb: others = (area.sum() - own.sum())/max(1, area.numel() - own.numel())  →  «2» for «1» at 42':
         'of B texts B²-B are of others: 0, where the sum is 0 too, or 2 and more',
+    '06_pamr #95ce89c5: total, squares = total + d, squares + d*d  →  «-» for «+» at 30':
+        'the sum is squared, so its sign does not matter',
     'learner #62f5e32d: order = -9 # after TrainEvalCallback, which counts  →  «10» for «9» at 13':
         'then the order is that of TrainEvalCallback, which is listed before it and so still comes first',
     'learner #ae6114e0: order = 62  →  «63» for «62» at 12':
