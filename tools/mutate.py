@@ -52,6 +52,8 @@ EQUAL = {
         'of B texts B²-B are of others: 0, where the sum is 0 too, or 2 and more',
     '06_pamr #95ce89c5: total, squares = total + d, squares + d*d  →  «-» for «+» at 30':
         'the sum is squared, so its sign does not matter',
+    'regions #9f47f136: n = int(index.max()) + 1  →  «2» for «1» at 27':
+        'a region more, to which no pixel belongs',
     'learner #62f5e32d: order = -9 # after TrainEvalCallback, which counts  →  «10» for «9» at 13':
         'then the order is that of TrainEvalCallback, which is listed before it and so still comes first',
     'learner #ae6114e0: order = 62  →  «63» for «62» at 12':
