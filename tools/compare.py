@@ -16,20 +16,30 @@ Writes a json of all results, without their matrices, to --json (nbs/results/com
 
     python tools/compare.py --every [--scenes 100]
 
-asks every system under every protocol, as each is stated: TCL's, SCLIP's, NACLIP's, ClearCLIP's, MaskCLIP's and GroupViT's; scaled down
-for the small world, as published where the two variables are set. Nothing is trained: TCL is the grounder that --weights names (`small`, or
-the published one). Writes nbs/results/protocols.json.
+asks every system under every protocol: TCL's, SCLIP's, NACLIP's, ClearCLIP's, MaskCLIP's, GroupViT's, SC-CLIP's and ResCLIP's, scaled
+down for the small world, where the last two then say what SCLIP's says and are left out. Nothing is trained: TCL is the grounder that --weights names (`small`). Writes nbs/results/protocols.json.
+The same of real weights, with the protocols as published, on the eight benchmarks or on those that --benchmark names:
+
+    python tools/compare.py --every --clip openai --data /data --json FILE [--groupvit] [--archive FOLDER]
+
+and of other towers and of pictures of one's own; a tower that is no CLIP gets its own colours and templates, all else as published:
+
+    python tools/compare.py --every --clip photo --images DIR --labels DIR --classes FILE [--limit 100] --json FILE
+
+What is finished is not done again: a result in --out is known by everything that it depends on.
 
     python tools/compare.py --system maskclip naclip scclip resclip [--scenes 100] --json FILE
 
 asks these systems alone, under the protocols of the first command; nothing is trained (`tcl`: the grounder that --weights names).
 """
-import argparse, json, os, subprocess, sys
+import argparse, json, os, shlex, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tcl_nb.baselines import SYSTEMS
 from tcl_nb.benchmarks import PUBLISHED
 from tcl_nb.core import writing
+from tcl_nb.grounder import tower_for
+from tcl_nb.protocols import PROTOCOLS as STATED, usual_protocol
 from tcl_nb.scores import Result, tables
 
 ATTENTIONS = 'identity', 'sclip', 'naclip'
@@ -39,8 +49,10 @@ PROTOCOLS = {'small-tcl': ([], ['pamr=false']),
              'small-sclip': (['pamr=true', 'refine_photo=true', 'dilations=[1,2]'], [])}
 REAL = {'tcl': ([], ['pamr=false']), 'sclip': (['pamr=true', 'refine_photo=true', 'dilations=[8,16]'], [])}
 
-#: What --every asks under, on the small world and on photographs: as the authors of each state it
-EVERY = 'tcl', 'sclip', 'naclip', 'clearclip', 'maskclip', 'groupvit'
+#: What --every asks under: as the authors of each state it
+EVERY = 'tcl', 'sclip', 'naclip', 'clearclip', 'maskclip', 'groupvit', 'scclip', 'resclip'
+#: What a tower that is no CLIP keeps of its own under other authors' protocols
+OWN_FIELDS = 'mean', 'std', 'templates', 'normalise_first'
 
 def call(module, function, *options, threads=1):
     "A command of the package in a process of its own"
@@ -58,7 +70,7 @@ def trained(out, seeds, steps, pool):
         attention, seed = job
         folder = out/'weights'/f'{attention}-{seed}'
         if not (folder/'grounder.safetensors').is_file():
-            call('training', 'tcl_train', 'small', f'attention={attention}', f'seed={seed}', f'steps={steps}',
+            call('runs', 'tcl_train', 'small', f'attention={attention}', f'seed={seed}', f'steps={steps}',
                  f'out={folder}', 'evaluate=null', 'picture_every=100000', 'save_every=50', 'device=cpu')
         return folder/'grounder.safetensors'
     return list(pool.map(one, [(a, s) for a in ATTENTIONS for s in range(seeds)]))
@@ -71,7 +83,7 @@ def rows_of(out):
                  threshold=r.used['background'], pictures=len(r.pictures),
                  miou=round(r.miou, 3), accuracy=round(r.accuracy, 3)) for folder, r in found]
     first = found[0][1]
-    return dict(versions=first.versions, date=max(r.date for _, r in found), threads=1,
+    return dict(command=shlex.join(['python', *sys.argv]), versions=first.versions, date=max(r.date for _, r in found), threads=1,
                 protocols={folder: r.protocol for folder, r in found}, rows=rows)
 
 def written(out, path):
@@ -80,15 +92,45 @@ def written(out, path):
                  spread=True))
     with writing(path) as aside: aside.write_text(json.dumps(rows_of(out), indent=0) + '\n')
 
-def every(args, out, common, real):
+def asked(args):
+    "(weights of TCL, protocol that the tower is used with, options of `tcl_eval` that say what is labelled)"
+    own = [part for name in ('images', 'labels', 'classes') if getattr(args, name)
+           for part in (f'--{name}', getattr(args, name))]
+    if not (args.clip or args.images):
+        return args.weights or ['small'], 'small-tcl', ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
+    weights = args.weights or ['photo' if args.clip == 'photo' else 'tcl']
+    tower = [] if args.clip in (None, 'photo') else ['--clip', args.clip] # a grounder's file names its tower
+    usual = usual_protocol(tower_for(weights[0], *tower[1:]))
+    data = ['--benchmark', *(args.benchmark or PUBLISHED), '--data', args.data] if args.data else []
+    limit = ['--limit', args.limit] if args.limit else []
+    return weights, usual, [*tower, *data, *own, *limit]
+
+def protocol_options(name, usual):
+    "(a name for the results, options of `tcl_eval` that choose a protocol) for a tower that is used with another"
+    if usual == 'tcl': return name, ['--protocol', name]
+    if usual == 'small-tcl': return f'small-{name}', ['--protocol', f'small-{name}']
+    own = STATED[usual].facts()
+    changes = [f'{field}={json.dumps(own[field])}' for field in OWN_FIELDS]
+    return f'{usual}-{name}', ['--protocol', name, '--set', f'name={usual}-{name}', *changes]
+
+def different(usual):
+    "The names in EVERY; on the small world without those that say there what an earlier one says"
+    if usual != 'small-tcl': return EVERY
+    said = {}
+    for name in EVERY:
+        stated = STATED[f'small-{name}'].facts()
+        said.setdefault(str({k: v for k, v in stated.items() if k not in ('name', 'background')}), name)
+    return tuple(said.values()) # a threshold is found anew for each system
+
+def every(args, out):
     "Every system under every protocol, with weights that are there"
-    names = [n for n in SYSTEMS if not (real and n.startswith('reco') and not args.archive)]
-    weights = args.weights or ['tcl' if real else 'small']
-    for protocol in EVERY:
-        protocol = protocol if real else f'small-{protocol}'
-        more = ['--archive', args.archive] if args.archive else []
-        call('evaluation', 'tcl_eval', '--protocol', protocol, '--system', *names, 'tcl', '--weights', *weights,
-             *common, '--no-figures', '--out', out/protocol, *more)
+    weights, usual, common = asked(args)
+    names = [n for n in SYSTEMS if usual == 'small-tcl' or args.archive or not n.startswith('reco')]
+    more = ['--archive', args.archive] if args.archive else []
+    for name in different(usual):
+        protocol, chosen = protocol_options(name, usual)
+        call('evaluate', 'tcl_eval', '--system', *names, 'tcl', *['groupvit']*args.groupvit, *chosen, '--weights',
+             *weights, *common, '--no-figures', '--out', out/protocol, *more)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -100,17 +142,23 @@ def main():
     ap.add_argument('--weights', nargs='+', help='of TCL')
     ap.add_argument('--archive')
     ap.add_argument('--every', action='store_true', help='every system under every protocol; nothing is trained')
+    ap.add_argument('--clip', default=os.environ.get('TCL_NB_CLIP'), help='the tower: an open_clip tag, a file, or photo')
+    ap.add_argument('--data', default=os.environ.get('TCL_NB_DATA'), help='the data root of the benchmarks')
+    ap.add_argument('--benchmark', nargs='+', help='with --every: these alone')
+    for option in ('--images', '--labels', '--classes'):
+        ap.add_argument(option, help='with --every: pictures of your own, as for tcl_eval')
+    ap.add_argument('--limit', type=int, help='with --every: only the first pictures of each set')
+    ap.add_argument('--groupvit', action='store_true', help='with --every: GroupViT too, from the hub, under its own protocol')
     ap.add_argument('--system', nargs='+', metavar='NAME', help='these alone, of SYSTEMS in chapter 11, or tcl; nothing is trained')
     ap.add_argument('--json')
     args = ap.parse_args()
     out = Path(args.out)
-    data = os.environ.get('TCL_NB_DATA')
-    real = bool(data and os.environ.get('TCL_NB_CLIP'))
-    common = ['--benchmark', *PUBLISHED, '--data', data, '--clip',
-              os.environ['TCL_NB_CLIP']] if real else ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
     if args.every:
-        every(args, out/'every', common, real)
-        return written(out/'every', args.json or 'nbs/results/protocols.json')
+        every(args, out)
+        return written(out, args.json or 'nbs/results/protocols.json')
+    real = bool(args.data and args.clip)
+    common = ['--benchmark', *PUBLISHED, '--data', args.data, '--clip', args.clip] if real else [
+        '--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
     with ThreadPoolExecutor(1 if real else args.jobs) as pool:
         bundled = ['tcl' if real else 'small']
         weights = args.weights or bundled if real or args.system else trained(out, args.seeds, args.steps, pool)
@@ -129,7 +177,7 @@ def main():
         def one(job):
             folder, protocol, change, systems, chosen = job
             more = ['--archive', args.archive] if args.archive and any(s.startswith('reco') for s in systems) else []
-            call('evaluation', 'tcl_eval', '--system', *systems, '--protocol', protocol, '--weights', *chosen, *common,
+            call('evaluate', 'tcl_eval', '--system', *systems, '--protocol', protocol, '--weights', *chosen, *common,
                  '--no-figures', '--out', folder, *more, *(['--set', *change] if change else []))
         list(pool.map(one, jobs))
     written(out, args.json or 'nbs/results/comparison.json')

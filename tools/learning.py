@@ -5,7 +5,7 @@
 Trains a fresh grounder on the small world with all losses as they are; then with each loss in turn turned around, so that it pulls the wrong
 way, and left out; and with captions that belong to other pictures. Says of each the mIoU on scenes of the test set `seen` and the six terms
 on pairs that it has not trained on. The first is the run of chapter 12's test that TCL learns, which holds all lines against its bars:
-nbs/results/learning.log.
+nbs/results/learning.log, and learning_1.log and learning_2.log with the next two seeds.
 """
 import argparse, os, platform, time
 os.environ.setdefault('OMP_NUM_THREADS', '1')
