@@ -35,7 +35,7 @@ ABLATION = {
     'TCL': (True, WEIGHTS),
 }
 TESTS = 'seen', 'new_words', 'new_designs', 'stuff'
-STEPS, RATE, GATE = 150, 4e-3, .5 # The demo's: about two minutes on two cores
+STEPS, RATE, GATE = 150, 4e-3, .5 # The demo's: two to four minutes on two cores
 
 # %% ../nbs/12_demo.ipynb #f7ea1bd8
 def learn(
@@ -149,7 +149,7 @@ def arguments():
     ap = Arguments(prog='tcl_demo',
                    description='TCL on the small world: train from captions alone, compare with the start, draw what was learned.')
     ap.add_argument('--steps', type=int, default=STEPS,
-                    help='training steps (default: %(default)s, about two minutes on two cores)')
+                    help='training steps (default: %(default)s, two to four minutes on two cores)')
     ap.add_argument('--batch', type=int, default=32, help='pairs in a step (default: %(default)s)')
     ap.add_argument('--lr', type=float, default=RATE, help='highest learning rate (default: %(default)s)')
     ap.add_argument('--gate', type=float, default=GATE,
