@@ -1,6 +1,7 @@
 """Time and memory of training: the package's step beside the straightforward form of the published one, side by side.
 
-    python tools/bench_training.py [--only loss|step|arithmetic] [--texts 64 256 1024] [--images 64] [--batch 4] [--threads 2] [--device cpu] [--before FOLDER]
+    python tools/bench_training.py [--only loss|step|arithmetic] [--texts 64 256 1024] [--images 64] [--batch 4] [--threads 2] [--device cpu]
+                                   [--before FOLDER] [--turns 3] [--clock cpu]
 
 Seeded random weights of ViT-B/16's sizes at 224 pixels; every measurement is made in a process of its own.
 
@@ -14,7 +15,8 @@ The plain form computes all pairs at once, convolves up-sampled maps with 3×3 k
 the frozen tower's dense path, which nothing uses. Prints tables; the last line is JSON with the ratios of ours to plain.
 
 With --before, a folder with another version of the package, its form is measured by turns with ours, and a second line for each
-measurement says ours in parts of it. On a machine that does other things, --clock cpu counts a process's own time.
+measurement says ours in parts of it. With --turns the forms take turns several times, and the fastest turn of each counts. On a
+machine that does other things, --clock cpu counts a process's own time.
 """
 import argparse, json
 import torch, torch.nn.functional as F
@@ -183,13 +185,17 @@ def arithmetic(images=64, texts=64, tiles=True):
     return dict(plain_gflop=round(plain, 1), our_gflop=round(ours, 1))
 
 def pair(kind, args, **sizes):
-    "Both forms, each in a process of its own → {form: result}, and a line of the table"
-    out = {}
-    for form in ('plain', 'ours', 'before') if args.before else ('plain', 'ours'):
-        options = ['--kind', kind, '--form', 'plain' if form == 'plain' else 'ours', '--clock', args.clock, '--threads',
-                   args.threads, '--repeats', args.repeats*(2 if kind == 'step' else 1), '--device', args.device]
-        for k, v in sizes.items(): options += [f'--{k}', v]
-        out[form] = in_a_process(__file__, options, args.threads, args.before if form == 'before' else None)
+    "All forms by turns, each in a process of its own → {form: its fastest turn}, and a line of the table"
+    turns, forms = [], ('plain', 'ours', 'before') if args.before else ('plain', 'ours')
+    for _ in range(args.turns):
+        turns.append({})
+        for form in forms:
+            options = ['--kind', kind, '--form', 'plain' if form == 'plain' else 'ours', '--clock', args.clock, '--threads',
+                       args.threads, '--repeats', args.repeats*(2 if kind == 'step' else 1), '--device', args.device]
+            for k, v in sizes.items(): options += [f'--{k}', v]
+            turns[-1][form] = in_a_process(__file__, options, args.threads, args.before if form == 'before' else None)
+    out = {form: min((turn[form] for turn in turns), key=lambda found: found['seconds']) for form in forms}
+    for form in forms: out[form]['turns'] = [round(turn[form]['seconds'], 3) for turn in turns]
     p, o = out['plain'], out['ours']
     what = ', '.join(f'{v} {k}' for k, v in sizes.items())
     print(f"{kind:<6}{what:<26}{p['seconds']:>9.2f}{o['seconds']:>9.2f}{o['seconds']/p['seconds']:>8.2f}{p['megabytes']:>10.0f}{o['megabytes']:>10.0f}{o['megabytes']/p['megabytes']:>8.2f}", flush=True)
@@ -208,6 +214,7 @@ def main():
     ap.add_argument('--threads', type=int, default=2)
     ap.add_argument('--repeats', type=int, default=3)
     ap.add_argument('--device', default='cpu')
+    ap.add_argument('--turns', type=int, default=1, help='how often each form has a process of its own (default 1)')
     ap.add_argument('--before', help='folder with another version of the package, such as a git worktree')
     ap.add_argument('--clock', choices=('wall', 'cpu'), default='wall')
     ap.add_argument('--kind', help=argparse.SUPPRESS)
@@ -215,7 +222,7 @@ def main():
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     if args.kind: return dict(loss=loss, step=step)[args.kind](args)
-    report = dict(threads=args.threads, device=args.device, torch=torch.__version__)
+    report = dict(threads=args.threads, clock=args.clock, device=args.device, torch=torch.__version__)
     if args.only in (None, 'arithmetic'): report |= arithmetic(tiles=args.device == 'cpu')
     if args.only in (None, 'loss', 'step'):
         print(f"{'':<32}{'seconds':>18}{'':>8}{'MB':>20}\n{'':<32}{'plain':>9}{'ours':>9}{'ratio':>8}{'plain':>10}{'ours':>10}{'ratio':>8}")
@@ -228,7 +235,8 @@ def main():
         report |= dict(loss_time_ratio=ratio(out, 'seconds'), loss_memory_ratio=ratio(out, 'megabytes'))
     if args.only in (None, 'step'):
         out = pair('step', args, batch=args.batch)
-        report |= dict(step_time_ratio=ratio(out, 'seconds'), step_memory_ratio=ratio(out, 'megabytes'))
+        report |= dict(step_time_ratio=ratio(out, 'seconds'), step_memory_ratio=ratio(out, 'megabytes'),
+                       step_turns={form: found['turns'] for form, found in out.items()})
         if args.before:
             report |= dict(step_of_before=ratio(out, 'seconds', 'before'),
                            step_memory_of_before=ratio(out, 'megabytes', 'before'))
