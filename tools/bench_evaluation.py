@@ -24,8 +24,7 @@ from skimage import data
 from tcl_nb.benchmarks import Benchmark, PUBLISHED, name_lists
 from tcl_nb.clip import TCL_TEMPLATES, load_clip, to_map
 from tcl_nb.core import cut_padding, fit_size, normalise, pad_to_patch, resize
-from tcl_nb.labeller import Labeller
-from tcl_nb.protocols import PROTOCOLS
+from tcl_nb.evaluation import PROTOCOLS, Labeller # whatever room of theirs they live in: another version has others
 from tcl_nb.grounder import Grounder
 from tcl_nb.masking import similarity, soft_mask
 from tcl_nb.pamr import DILATIONS, pamr_plain
