@@ -15,16 +15,17 @@ import numpy as np, torch, torch.nn as nn, torch.nn.functional as F, yaml
 from fastcore.basics import patch
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
-from .core import Arguments, TclError, check_folder, command, fingerprint, writing
+from .core import Arguments, TclError, advice, check_folder, command, fingerprint, writing
 from .clip import PHOTO_TEMPLATES, FrozenCLIP, load_clip, resize_positions, run_trunk
 from .grounder import Grounder, save_grounder
 from .losses import joined, join_processes, ranks, symmetric_cross_entropy, temperature
 from .masking import unit
 from .pairs import Pairs, Source, as_numbers, clean_caption, open_source, plain_transform
+from .shards import NoColumn
 from .captions import CaptionTable, embed_captions
 from .towers import SentenceText, StaticText, Tower, build_tower, create_backbone, folded_weights, read_backbone, save_tower
 from .recipe import Recipe, read_recipe, recipes
-from .runs import run_objective
+from .runs import Feed, check_batch, run_objective
 
 # %% ../nbs/appendix/H_align.ipynb #9ff94c45
 @dataclass
@@ -331,12 +332,16 @@ def run_alignment(
     "Align a tower with captions, or go on with it; writes log.csv, last.safetensors and at the end tower.safetensors and model.safetensors"
     device, out = join_processes(r.device), Path(r.out)
     check_folder(out)
+    check_batch(r, ranks()[1])
     tower, clip = _tower(r)
     tower.to(device)
     source, table = _kept(r, clip, r.sources, Path(r.maps)/'train')
     stream = Pairs(source, as_numbers, r.batch, r.seed, *ranks(), r.workers, r.shuffle, table=table)
+    watch = Feed(stream, clip)
     def feed():
-        for b in stream: yield b['image'], b['text'], b['number'], dict(key=b['key'], caption=b['caption'])
+        for b in stream:
+            watch.count(b)
+            yield b['image'], b['text'], b['number'], dict(key=b['key'], caption=b['caption'])
     objective = _objective(r, tower, clip).to(device)
     if run_objective(r, objective, stream, feed(), callbacks): return objective, None
     return objective, finish(r, tower, clip, objective.eval(), source, table)
@@ -382,7 +387,7 @@ def tcl_align(argv=None):
     if args.show:
         print(yaml.safe_dump(asdict(r), sort_keys=False), end='')
         return
-    _, scores = run_alignment(r)
+    with advice('image_column=NAME, caption_column=NAME', NoColumn): _, scores = run_alignment(r)
     if scores is None:
         print(f"stopped by a signal, saved in '{r.out}'; the same command goes on from there", file=sys.stderr)
         sys.exit(143)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from .core import Arguments, TclError, advice, check_folder, command, writing
 from .clip import load_clip, read_safetensors
+from .shards import NoColumn
 from .sources import Source, open_source
 from .pairs import LONGEST, counted, usable_captions
 
@@ -153,7 +154,8 @@ def tcl_embed(argv=None):
     if args.source.startswith('smallworld'):
         raise TclError('smallworld draws its scenes anew: embed the captions in training, or write shards (write_shards) and give their folder')
     check_folder(Path(args.out).parent)
-    source = open_source(args.source, args.image_column, args.caption_column)
+    with advice('--image-column NAME, --caption-column NAME', NoColumn):
+        source = open_source(args.source, args.image_column, args.caption_column)
     own = args.clip == 'small' or Path(args.clip).is_file()
     with advice('--pretrained FILE'):
         clip = load_clip(args.clip, args.pretrained or (None if own else 'openai')).to('cuda'

@@ -19,6 +19,7 @@ from .core import moved, palette
 from .smallworld import STUFF, SmallWorld
 from .clip import WordTokenizer
 from .grounder import tower_for
+from .masks import rest_name
 from .segmentation import Segmentation, Segmenter, made_with, parse_classes, picture_fingerprint, split_words
 from .baselines import check_system, own_segmenter, systems_for
 from tcl_nb.viewer import (
@@ -264,7 +265,8 @@ def _draw(self:Explorer):
     with self.stage.hold_sync():
         self.stage.left, self.stage.right, self.stage.names = jpegs[0], jpegs[1], names[:2]
         self.stage.alt = f"{self.name}, labelled by {names[0]} with {', '.join(self.classes)}"
-    self.shares = [dict(zip(('background', *self.classes), np.bincount(l.ravel(), minlength=len(self.classes)+1)/l.size)) for l in labels]
+    names, count = [rest_name(self.classes), *self.classes], len(self.classes) + 1
+    self.shares = [dict(zip(names, np.bincount(l.ravel(), minlength=count)/l.size)) for l in labels]
     self.legend.value = _legend(self.shares, self.colours)
     self._draw_pixel()
 

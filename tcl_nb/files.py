@@ -27,10 +27,11 @@ class Unreachable(TclError):
 @contextmanager
 def advice(
     how:str, # What to type instead, such as '--model FILE'
+    of:type=Unreachable, # The mistake that it mends
 ):
-    "Within this block an `Unreachable` says, too, how this command takes a file in its place"
+    "Within this block a mistake of a kind says, too, what this command takes in its place"
     try: yield
-    except Unreachable as e: raise TclError(f'{e}: {how}') from e
+    except of as e: raise TclError(f'{e}: {how}') from e
 
 # %% ../nbs/workshop/files.ipynb #4b131006
 @contextmanager

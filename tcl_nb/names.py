@@ -6,11 +6,12 @@
 __all__ = ['NAME_LISTS', 'name_lists', 'hex_colours', 'published_names', 'is_background', 'given_names', 'choose_words']
 
 # %% ../nbs/workshop/names.ipynb #b1e5c760
-import json, unicodedata
+import json, re, unicodedata
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from .core import TclError, assets
+from .classes import check_lines, split_words
 
 # %% ../nbs/workshop/names.ipynb #330e9679
 @lru_cache
@@ -76,13 +77,7 @@ def _check_lines(lines, where):
     if empty:
         raise TclError(f"{where}: line {empty} is empty, which would shift the labels of the names below it; "
                        "remove it, or write the name that is missing")
-    if lines and lines[0].strip()[:1] in ('[', '{'):
-        raise TclError(f"{where}: it is json; write the names alone, one a line")
-    parts = [line.replace(':', ' ').replace(',', ' ').split() for line in lines]
-    numbers = [int(part[0]) for part in parts if len(part) > 1 and part[0].isdecimal()]
-    if len(numbers) == len(lines) > 1 and numbers == list(range(numbers[0], numbers[0] + len(lines))):
-        raise TclError(f"{where}: each line begins with a number, such as '{lines[0].strip()}'; "
-                       "write the names alone, in the order of their labels")
+    check_lines(lines, where)
 
 def _file_words(path):
     "[(name, words)] of a file with a class a line"
@@ -92,10 +87,11 @@ def _file_words(path):
     except UnicodeDecodeError as e:
         raise TclError(f"cannot read names from '{path}': it is not in UTF-8; save it in that encoding") from e
     while lines and not lines[-1].strip(): lines.pop() # the end of a file is no class
-    lines = [line for line in lines if not line.startswith('#')]
+    lines = [line for line in lines if not line.lstrip().startswith('#')]
     _check_lines(lines, f"names '{path}'")
     parts = [line.partition('=') for line in lines]
-    return [(name, several.split(',') if eq else name) for name, eq, several in parts]
+    listed = [(name.strip(), several.split(',') if eq else [name]) for name, eq, several in parts]
+    return [(name, tuple(word.strip() for word in words)) for name, words in listed]
 
 def is_background(
     name:str, # The first name of a list
@@ -119,10 +115,7 @@ def given_names(
 ) -> list: # [(name, words)]
     "Names of one's own; raises `TclError` for empty and repeated ones"
     where = f"names '{names}'" if isinstance(names, (str, Path)) else 'names'
-    if isinstance(names, (str, Path)): pairs = _file_words(names)
-    else: pairs = list(names.items()) if isinstance(names, dict) else [(name, name) for name in names]
-    pairs = [(str(name).strip(), tuple(str(w).strip() for w in ([words] if isinstance(words, str) else words)))
-             for name, words in pairs]
+    pairs = _file_words(names) if isinstance(names, (str, Path)) else _told_words(names, where)
     for i, (name, words) in enumerate(pairs):
         if not name or not words or '' in words: raise TclError(f"{where}: class {i + 1}, '{name}', has an empty word")
         if name in [n for n, _ in pairs[:i]]: raise TclError(f"{where}: '{name}' is given twice")
@@ -130,8 +123,20 @@ def given_names(
     _check_spelling(pairs, where)
     if not pairs: raise TclError(f'{where}: there is no name')
     if not background: return pairs
-    if not is_background(pairs[0][0]): return [('background', ()), *pairs]
-    return [('background', pairs[0][1]), *pairs[1:]]
+    ground, rest = (pairs[0][1], pairs[1:]) if is_background(pairs[0][0]) else ((), pairs)
+    if again := [name for name, _ in rest if is_background(name)]:
+        raise TclError(f"{where}: '{again[0]}' is label 0 already; it can only be the first name")
+    return [('background', ground), *rest]
+
+# %% ../nbs/workshop/names.ipynb #d10054c5
+def _told_words(names, where):
+    "[(name, words)] of a list or dictionary; commas part the words of a class, and are in no name"
+    if isinstance(names, dict): pairs = list(names.items())
+    else: pairs = [(name, [name]) for name in names]
+    for name, _ in pairs:
+        if '=' not in str(name): check_lines([str(name)], where)
+    listed = [(str(name).strip(), [words] if isinstance(words, str) else words) for name, words in pairs]
+    return [(name, tuple(w.strip() for word in words for w in re.split('[,;]', str(word)))) for name, words in listed]
 
 # %% ../nbs/workshop/names.ipynb #0cbd01f8
 def choose_words(

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from timm.data import create_transform
 from torch.utils.data import DataLoader, IterableDataset as TorchIterable, get_worker_info
 from .core import IMAGENET_MEAN, IMAGENET_STD, TclError, moved, picture_formats, to_mode
+from .formats import picture_fault
 from .shards import sentences, write_shards
 from .sources import Source, open_source
 
@@ -123,7 +124,7 @@ def _picture(image):
         data = image if isinstance(image, bytes) else Path(image).read_bytes()
         with Image.open(io.BytesIO(data), formats=picture_formats()) as picture: return to_mode(ImageOps.exif_transpose(picture))
     except FileNotFoundError as e: raise _Skip('missing picture', str(e)) from e
-    except UnidentifiedImageError as e: raise _Skip('corrupt picture', 'it is in no known format') from e
+    except UnidentifiedImageError as e: raise _Skip('corrupt picture', picture_fault(e, data[:16])) from e
     except Exception as e: raise _Skip('corrupt picture', str(e) or type(e).__name__) from e
 
 # %% ../nbs/08_pairs.ipynb #899f995a

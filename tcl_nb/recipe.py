@@ -68,7 +68,9 @@ def _kinds(field):
 def _value(field, x):
     "A value as its field's type; `TclError` that says what it should be"
     kinds = _kinds(field)
+    if x == '': x = None
     if type(x) in kinds: return x
+    if x is None: raise TclError(f"{field.name} is empty; it must be {' or '.join(_KINDS[k] for k in kinds)}")
     for number in (int, float):
         if number in kinds and type(x) in (int, str):
             try: return number(x)

@@ -232,7 +232,7 @@ def reco_system(
     "ReCo over an archive of pictures"
     small = isinstance(clip.tokenizer, WordTokenizer)
     if archive is None and not small:
-        raise TclError('ReCo needs an archive of pictures: tcl_eval --archive FOLDER, or reco_system(clip, folder)')
+        raise TclError('ReCo needs an archive of pictures: --archive FOLDER (in Python reco_system(clip, FOLDER))')
     if archive is None: archive = SmallWorld.load().scenes('train', 300).image
     if not isinstance(archive, Archive): archive = Archive(clip, archive, file, progress=progress)
     if isinstance(context, str): context = () if small else CONTEXT

@@ -6,7 +6,7 @@
 __all__ = ['Source', 'open_source']
 
 # %% ../nbs/workshop/sources.ipynb #e3727d80
-import glob, json, os, tempfile, textwrap
+import glob, json, os, re, tempfile, textwrap
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
@@ -85,11 +85,29 @@ def identity(self:Source) -> str: # 16 hexadecimal digits
     options = getattr(self.read, 'keywords', None)
     return fingerprint(options, [_shard_facts(shard, self.read, few) for shard in self.shards])
 
+# %% ../nbs/workshop/sources.ipynb #dafc4fb4
+def _braces(pattern):
+    "What a pattern such as {00000..00012}.tar or {train,val}.csv stands for, as shells and webdataset write it out"
+    found = re.search(r'\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}', pattern)
+    if not found:
+        yield pattern
+        return
+    first, last, listed = found.groups()
+    if listed is None:
+        width = len(first) if first[0] == '0' else 0
+        step = 1 if int(first) <= int(last) else -1
+        parts = (f'{i:0{width}}' for i in range(int(first), int(last) + step, step))
+    else: parts = listed.split(',')
+    for part in parts: yield from _braces(pattern[:found.start()] + part + pattern[found.end():])
+
 # %% ../nbs/workshop/sources.ipynb #a9cddde3
 def _files(where, kind, ending, hint=''):
     "Files of a folder, a glob pattern or a path, sorted; `TclError` when there is none"
     where = os.path.expanduser(where)
     path = Path(where)
+    if '{' in where and not path.exists():
+        if next(_braces(where)) != where:
+            return list(dict.fromkeys(file for one in _braces(where) for file in _files(one, kind, ending, hint)))
     found = sorted(glob.glob(os.path.join(glob.escape(where), f'*{ending}') if path.is_dir() else where,
                              recursive=True))
     if found: return found
@@ -185,7 +203,7 @@ _KINDS = dict(smallworld=_smallworld, wds=_wds, folder=_folder, parquet=_parquet
 
 # %% ../nbs/workshop/sources.ipynb #3f76b3e7
 def open_source(
-    spec:str, # 'smallworld', 'wds:FOLDER_OR_GLOB', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER_OR_GLOB', 'maps:FOLDER' or 'hub:USER/NAME'
+    spec:str, # 'smallworld', 'wds:FOLDER_OR_GLOB' (or a range as webdataset has it, 'wds:{00000..00099}.tar'), 'folder:PATH', 'csv:FILE', 'parquet:FOLDER_OR_GLOB', 'maps:FOLDER' or 'hub:USER/NAME'
     image:str=None, # Column of the pictures in a table; found by its usual names when None
     caption:str=None, # Column of the captions in a table, or their name in a shard's .json; found by its usual names when None
 ) -> Source: # Raises TclError that names what is missing
