@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'CLIP_MEAN', 'CLIP_STD', 'COLOURS', 'normalise', 'denormalise', 'fit_size', 'resize',
-           'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette', 'legible', 'overlay', 'Arguments',
-           'TclError', 'Unreachable', 'advice', 'assets', 'cache_folder', 'check_folder', 'command', 'compiler_later',
-           'ends_tidily', 'fingerprint', 'moved', 'named_function', 'walk', 'weights_hash', 'writing', 'ENDINGS',
-           'FORMATS', 'HEIF', 'left_out', 'picture_endings', 'picture_fault', 'picture_files', 'picture_formats',
-           'read_picture', 'to_mode', 'to_tensor', 'upright']
+           'strips', 'pad_to_patch', 'cut_padding', 'show_image', 'palette', 'legible', 'titled', 'overlay',
+           'Arguments', 'TclError', 'Unreachable', 'advice', 'assets', 'cache_folder', 'check_folder', 'command',
+           'compiler_later', 'ends_tidily', 'fingerprint', 'moved', 'named_function', 'walk', 'weights_hash', 'writing',
+           'ENDINGS', 'FORMATS', 'HEIF', 'left_out', 'picture_endings', 'picture_fault', 'picture_files',
+           'picture_formats', 'read_picture', 'to_mode', 'to_tensor', 'upright']
 
 # %% ../nbs/00_core.ipynb #05e1b919
 import colorsys, functools, warnings
@@ -167,7 +167,17 @@ def legible(
     known = _letters(font_manager.findfont(font_manager.FontProperties(family=usual)))
     letters = frozenset(ord(c) for c in ''.join(texts) if not c.isspace()) # the end of a line is no letter
     families, lost = _helpers(letters - known)
-    return [''.join('?' if ord(c) in lost else c for c in text) for text in texts], [*usual, *families]
+    shown = [''.join('?' if ord(c) in lost else c for c in text) for text in texts]
+    return [text.replace('$', r'\$') for text in shown], [*usual, *families] # to matplotlib, $ begins a formula
+
+def titled(
+    ax, # Axes
+    title:str, # In any script
+    **how, # For set_title, such as fontsize
+) -> None:
+    "Write a title above axes, as far as a font here has its letters"
+    (told,), family = legible([title])
+    ax.set_title(told, family=family, **how)
 
 # %% ../nbs/00_core.ipynb #db468324
 def overlay(
@@ -181,7 +191,8 @@ def overlay(
     order=None, # Labels that are number 1, 2, …; those in the picture when None. Give two overlays the same, and they agree
 ): # The axes
     "Lay labels over a picture: a colour, an outline and a number for each name, so that they can be told apart in print and without colour vision"
-    ax = show_image(image, ax, title)
+    ax = show_image(image, ax)
+    if title: titled(ax, title, fontsize=9)
     present = [int(i) for i in labels.unique() if 0 < i <= len(names)]
     for k, i in enumerate(present if order is None else order):
         if i not in present: continue

@@ -112,6 +112,9 @@ def save_program(
     about:dict, # What describe gives
 ) -> None:
     "Write a program for `torch.export.load`; the description is its extra file tcl_nb.json"
+    try: str(path).encode()
+    except UnicodeEncodeError as e: # it would end the process
+        raise TclError(f"cannot write '{path}': PyTorch takes only names in UTF-8") from e
     with writing(path) as aside: torch.export.save(program, aside, extra_files={'tcl_nb.json': json.dumps(about)})
 
 # %% ../nbs/appendix/F_export.ipynb #4869b94d

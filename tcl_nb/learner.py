@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt, torch, torch.nn as nn
 from fastcore.basics import patch
 from tqdm.auto import tqdm
-from .core import TclError, denormalise, show_image, writing
+from .core import TclError, denormalise, show_image, titled, writing
 from .grounder import save_grounder
 from .losses import ranks
 from .masking import hard_mask, mask_logits, masked_image, own_similarity
@@ -208,7 +208,7 @@ def draw_samples(
         for ax, x in zip(row[1::2], (right, wrong)):
             ax.imshow(x[i, 0].cpu(), vmin=0, vmax=1)
             ax.axis('off')
-        if i < len(captions): row[0].set_title(textwrap.fill(captions[i], 26), fontsize=6.5)
+        if i < len(captions): titled(row[0], textwrap.fill(captions[i], 26), fontsize=6.5)
     for ax, title in zip(axes[0, 1:], ('mask', 'masked image', "another caption's mask")):
         ax.set_title(title, fontsize=7)
     return fig

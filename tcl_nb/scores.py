@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt, open_clip, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from . import __version__
-from .core import TclError, fingerprint, fit_size, legible, named_function, overlay, resize, weights_hash, writing
+from .core import TclError, fingerprint, fit_size, legible, named_function, overlay, resize, titled, weights_hash, writing
 from .clip import FrozenCLIP, TextTable
 from .benchmarks import Benchmark
 from .segmentation import tcl_system
@@ -265,8 +265,8 @@ def draw_classes(
         tall = .8/len(results)
         ax.barh([k + i*tall for k in range(len(names))], values, tall, align='edge',
                 label=f'{r.system}: mIoU {r.miou:.1f}')
-    ax.set(yticks=[k + .4 for k in range(len(names))], xlabel='IoU, %',
-           title=f"{results[0].benchmark}, protocol {results[0].protocol['name']}: IoU of each class")
+    ax.set(yticks=[k + .4 for k in range(len(names))], xlabel='IoU, %')
+    titled(ax, f"{results[0].benchmark}, protocol {results[0].protocol['name']}: IoU of each class")
     ax.set_yticklabels(legible(names)[0], fontsize=8, family=legible(names)[1])
     ax.invert_yaxis()
     ax.legend(fontsize=8)
@@ -290,8 +290,8 @@ def draw_confusion(
         for x, v in enumerate(row):
             if v >= 1:
                 ax.text(x, y, f'{v:.0f}', ha='center', va='center', fontsize=7, color='white' if v > 60 else 'black')
-    ax.set(xticks=range(len(names)), yticks=range(len(names)), xlabel='called', ylabel='truth',
-           title=f'{result.system} on {result.benchmark}: the classes with most errors')
+    ax.set(xticks=range(len(names)), yticks=range(len(names)), xlabel='called', ylabel='truth')
+    titled(ax, f'{result.system} on {result.benchmark}: the classes with most errors')
     ax.set_xticklabels(names, rotation=60, ha='right', fontsize=8, family=family)
     ax.set_yticklabels(names, fontsize=8, family=family)
     return fig
@@ -324,5 +324,7 @@ def draw_pictures(
             if len(seen) > 5 else '')])
         column[1].text(.5, -.05, told[0], fontsize=6.5, family=family, ha='center', va='top',
                        transform=column[1].transAxes)
-    fig.suptitle(f'{result.system} on {result.benchmark}: truth above, prediction below; best on the left, worst on the right, with their own mIoU', fontsize=8)
+    (told,), family = legible([f'{result.system} on {result.benchmark}: truth above, prediction below; '
+                               'best on the left, worst on the right, with their own mIoU'])
+    fig.suptitle(told, fontsize=8, family=family)
     return fig

@@ -233,7 +233,7 @@ def segment(self:Segmenter,
     image, background = to_tensor(picture) if image is None else image, settings.threshold
     groups = [*classes.values()]
     if isinstance(background, (tuple, list)):
-        groups.append(read_classes({'words of the background': background})['words of the background'])
+        groups.append(read_classes({**classes, 'words of the background': background})['words of the background'])
     scores = self.class_scores(image, groups, settings)
     if len(groups) > len(classes): background = scores[-1]
     note = {**self.note(classes, settings), 'picture': picture_fingerprint(picture)}

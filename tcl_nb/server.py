@@ -96,6 +96,8 @@ def serve(
 def tcl_explore(argv=None):
     "Serve the explorer: `tcl_explore [--model photo|small|tcl|FILE] [--port N] [--no-browser]`"
     args = arguments().parse_args(argv)
+    if any(name.startswith('reco') for name in args.system or ()):
+        raise TclError('--system reco: the page has no archive of pictures for it; tcl_segment takes one (--archive)')
     need('voila', 'ipykernel')
     check_port(args.ip, args.port)
     check_folder(args.out)
