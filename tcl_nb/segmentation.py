@@ -292,4 +292,4 @@ def from_pretrained(cls:Segmenter,
 
 # %% ../nbs/07_segmentation.ipynb #668f0c7e
 __getattr__ = moved(tcl_segment='segment', arguments='segment', find_pictures='segment', join_coco='segment',
-                    report='segment')
+                    report='segment', _request='segment')
