@@ -6,10 +6,12 @@ The bundled grounder on the four test sets. The sizes of regions and the power o
 PAMR, by the best mIoU there; each row's background threshold is the one that is best on the validation scenes for that row. `spread` is the
 standard deviation over 200 draws of as many scenes, with replacement, from the set.
 
-    python tools/measure_segments.py --json nbs/results/segments_photo.json --images DIR --labels DIR --classes FILE
+    python tools/measure_segments.py --json nbs/results/segments_photo.json --photographs FOLDER
 
-The same on photographs with labels (as for `tcl_eval --images`), with the model `photo` and without a background. The sizes of regions
-are chosen on every other photograph, and the rows count the ones between.
+The same on photographs (FOLDER as for tools/measure_photographs.py), with the model `photo` and without a background. Sizes and power
+are those whose mIoU, added up over the sets, is best on their val parts without PAMR; the rows count the test parts. `gain_spread` is the
+standard deviation, over 200 draws of pictures with replacement, of the difference to the first row. Of the val parts 50 pictures of each
+set are read, of the test parts at most 150.
 """
 import argparse, json, platform, time
 from datetime import date
@@ -18,13 +20,15 @@ from pathlib import Path
 import torch, torch.nn.functional as F
 import skimage
 from tcl_nb import __version__
-from tcl_nb.benchmarks import folder_benchmark
 from tcl_nb.clip import load_clip
 from tcl_nb.core import fit_size, normalise, resize, strips, writing
 from tcl_nb.evaluation import class_labels, confusion, label, mean_iou
 from tcl_nb.grounder import load_grounder
 from tcl_nb.pamr import pamr
-from tcl_nb.segmentation import SMALL_SETTINGS, Segmenter, felzenszwalb, region_means, slic, tcl_system
+from measure_photographs import opened
+from tcl_nb.regions import felzenszwalb, region_means, slic
+from tcl_nb.segmentation import Segmenter, tcl_system
+from tcl_nb.settings import SMALL_SETTINGS
 from tcl_nb.smallworld import SmallWorld
 
 SETS = 'seen', 'new_words', 'new_designs', 'stuff'
@@ -109,51 +113,85 @@ def measured(small, one):
     print(out, round(time.process_time() - start), 's', flush=True)
     return out
 
-PHOTO_SIDES = [dict(side=s) for s in (8, 16, 24, 32)]
-PHOTO_SCALES = [dict(scale=float(s), least=m) for s in (50, 200) for m in (100, 400)]
+PHOTO_SIDES = [dict(side=s) for s in (8, 16, 32)]
+PHOTO_SCALES = [dict(scale=50., least=100), dict(scale=200., least=100), dict(scale=200., least=400)]
+PHOTO_POWERS = 1., 2., 4.
+PHOTO_SETS = 'msrc', 'coco'
+#: So many pictures of each set to choose on, and to report on
+PHOTO_COUNTS = dict(val=50, test=150)
 
-def on_photographs(args):
-    "Rows on photographs with labels"
-    own = folder_benchmark(args.images, args.labels, args.classes)
-    segmenter = Segmenter.from_pretrained('photo', device='cpu')
-    variants = [row(pamr=pamr, make=make, **how) for pamr in (False, True)
-                for make, how in ((None, {}), *((slic, h) for h in PHOTO_SIDES),
-                                  *((felzenszwalb, h) for h in PHOTO_SCALES))]
-    # of every other one, and of those between
-    matrices = torch.zeros(2, len(variants), len(own.names), len(own.names), dtype=torch.int64)
-    groups = [own.words[name] for name in own.names]
+def read_once(clip):
+    "Let a tower remember the trunk of the last picture: here every picture is read in several ways"
+    trunk, last = clip.trunk, []
+    def remembered(image):
+        if not last or last[0].shape != image.shape or not last[0].equal(image): last[:] = image, trunk(image)
+        return last[1]
+    clip.trunk = remembered
+
+def of_photograph(segmenter, image, truth, groups, rows):
+    "A confusion matrix for each row [rows,c,c]"
+    read = resize(image, fit_size(image.shape[1:], segmenter.settings.short, segmenter.settings.long))
+    maps, regions, out = {}, {}, []
+    for one in rows:
+        how, cut = (one['power'], one['pamr']), (one['make'] and one['make'].__name__, json.dumps(one['how']))
+        if how not in maps:
+            maps[how] = segmenter.class_scores(image, groups, segmenter.changed(affinity=how[0], pamr=how[1]))
+        if one['make'] and cut not in regions: regions[cut] = one['make'](read, **one['how'])
+        scores = region_means(maps[how], regions[cut]) if one['make'] else maps[how]
+        best = torch.cat([part.argmax(0) for _, part in strips(scores, truth.shape)])
+        out.append(confusion(best, truth, len(groups)))
+    return torch.stack(out).int()
+
+def some(own, n):
+    "Pictures at even distances in a set's list"
+    return own.subset([k*len(own)//n for k in range(n)]) if len(own) > n else own
+
+def of_set(segmenter, own, rows):
+    "The same for every picture of a set [pictures,rows,c,c]"
+    groups, out = [own.words[name] for name in own.names], []
     for i in range(len(own)):
-        image, truth = own[i]
-        scores = {pamr: segmenter.class_scores(image, groups, segmenter.changed(pamr=pamr)) for pamr in (False, True)}
-        read = resize(image, fit_size(image.shape[1:], segmenter.settings.short, segmenter.settings.long))
-        cut = {}
-        for v, one in enumerate(variants):
-            key = json.dumps(told({**one, 'pamr': False}))
-            if one['make'] and key not in cut: cut[key] = one['make'](read, **one['how'])
-            maps = region_means(scores[one['pamr']], cut[key]) if one['make'] else scores[one['pamr']]
-            best = torch.cat([part.argmax(0) for _, part in strips(maps, truth.shape)])
-            matrices[i % 2, v] += confusion(best, truth, len(own.names))
-        if i % 20 == 0: print(i, round(time.process_time()), 's', flush=True)
-    miou = [[mean_iou(m) for m in half] for half in matrices]
-    rows = []
-    for pamr in (False, True):
-        for make in (None, slic, felzenszwalb):
-            among = [v for v, one in enumerate(variants) if (one['pamr'], one['make']) == (pamr, make)]
-            best = max(among, key=lambda v: miou[0][v])
-            rows.append(dict(told(variants[best]), chosen_at=round(miou[0][best], 2), miou=round(miou[1][best], 2)))
-            print(rows[-1], flush=True)
-    tried = [dict(told(one), chosen_at=round(a, 2), miou=round(b, 2)) for one, a, b in zip(variants, *miou)]
-    return dict(command='python tools/measure_segments.py --json nbs/results/segments_photo.json --images DIR --labels DIR --classes FILE', set=args.set, pictures=len(own), rows=rows, tried=tried)
+        out.append(of_photograph(segmenter, *own[i], groups, rows))
+        if i % 20 == 0: print(own.key, i, 'of', len(own), round(time.process_time()), 's', flush=True)
+    return torch.stack(out)
+
+def gain_spread(counts, start, draws=200):
+    "Standard deviation of the gain in mIoU over draws of pictures; counts, start [pictures,c,c]"
+    g = torch.Generator().manual_seed(0)
+    picks = [torch.randint(len(counts), (len(counts),), generator=g) for _ in range(draws)]
+    return torch.tensor([mean_iou(counts[p].sum(0)) - mean_iou(start[p].sum(0)) for p in picks]).std().item()
+
+def on_photographs(folder):
+    "Sizes and powers chosen on val pictures of all sets, rows on test pictures"
+    segmenter = Segmenter.from_pretrained('photo', device='cpu')
+    read_once(segmenter.clip)
+    families = [[row()], [row(p) for p in PHOTO_POWERS], [row(make=slic, **how) for how in PHOTO_SIDES],
+                [row(make=felzenszwalb, **how) for how in PHOTO_SCALES]]
+    tried = [one for family in families for one in family]
+    val = {key: of_set(segmenter, some(opened(folder, key, 'val'), PHOTO_COUNTS['val']), tried).sum(0)
+           for key in PHOTO_SETS}
+    reached = [{key: round(mean_iou(val[key][k]), 2) for key in PHOTO_SETS} for k in range(len(tried))]
+    def best(family): return max(family, key=lambda one: sum(reached[tried.index(one)].values()))
+    _, alike, cut, grown = map(best, families)
+    rows = [row(alike['power']*near, refined, made['make'], **made['how']) for near in (0, 1)
+            for made in (row(), cut, grown) for refined in (False, True)]
+    out = []
+    for key in PHOTO_SETS:
+        counts = of_set(segmenter, some(opened(folder, key, 'test'), PHOTO_COUNTS['test']), rows)
+        for k, one in enumerate(rows):
+            out.append(dict(told(one), set=key, pictures=len(counts), miou=round(mean_iou(counts[:, k].sum(0)), 2),
+                            gain_spread=round(gain_spread(counts[:, k], counts[:, 0]), 2)))
+            print(out[-1], flush=True)
+    return dict(command='python tools/measure_segments.py --json nbs/results/segments_photo.json --photographs FOLDER',
+                val=[dict(told(one), **r) for one, r in zip(tried, reached)], rows=out)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--json', type=Path, required=True)
     ap.add_argument('--scenes', type=int, default=300)
-    for option in ('images', 'labels', 'classes'): ap.add_argument(f'--{option}', type=Path)
-    ap.add_argument('--set', default='', help='what the photographs are, for the record')
+    ap.add_argument('--photographs', type=Path, metavar='FOLDER', help='sets as tools/measure_photographs.py has them')
     args = ap.parse_args()
-    if args.images:
-        out = dict(on_photographs(args), date=date.today().isoformat(), versions=versions())
+    if args.photographs:
+        out = dict(on_photographs(args.photographs), date=date.today().isoformat(), versions=versions())
         with writing(args.json) as aside: aside.write_text(json.dumps(out, indent=1) + '\n')
         return
     small = Small(args.scenes)
