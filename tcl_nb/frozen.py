@@ -13,7 +13,7 @@ import hashlib, json, math, warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
 from .core import IMAGENET_MEAN, IMAGENET_STD, TclError
-from .texttower import encode_texts, warn_if_cut # before open_clip, so that the compiler waits
+from .texttower import encode_texts, warn_if_cut # before open_clip: it keeps PyTorch's compiler from being imported
 import open_clip, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -166,12 +166,8 @@ class FrozenCLIP(nn.Module):
         self.model, self.tokenizer, self.name, self.pretrained = model, tokenizer, str(name), pretrained
         self.templates, self.mean, self.std = templates, mean, std
         self.requires_grad_(False).eval()
+
     def train(self, mode=True): return super().train(False)
-    @property
-    def visual(self): return self.model.visual
-    @property
-    def last_block(self):
-        return self.visual.last_block if isinstance(self.visual, Pooled) else self.visual.transformer.resblocks[-1]
     @property
     def patch(self): return self.visual.patch_size[0]
     @cached_property
@@ -179,7 +175,15 @@ class FrozenCLIP(nn.Module):
 
 # %% ../nbs/02_clip.ipynb #8c0b9c0c
 @patch(as_prop=True)
+def visual(self:FrozenCLIP): return self.model.visual
+
+@patch(as_prop=True)
+def last_block(self:FrozenCLIP):
+    return self.visual.last_block if isinstance(self.visual, Pooled) else self.visual.transformer.resblocks[-1]
+
+@patch(as_prop=True)
 def channels(self:FrozenCLIP): return self.visual.proj.shape[1]
+
 @patch(as_prop=True)
 def device(self:FrozenCLIP): return self.visual.conv1.weight.device
 
