@@ -41,8 +41,10 @@ def conv_upsampled(
     "3×3 convolution of the nearest ×2 up-sampling of x, computed as four 2×2 convolutions of x itself"
     B, _, h, w = x.shape
     x, kernels = F.pad(x, (1, 1, 1, 1)), phase_kernels(weight)
-    out = [[F.conv2d(x[:, :, a:a+h+1, b:b+w+1], kernels[a][b], bias).permute(0, 2, 3, 1) for b in (0, 1)] for a in (0, 1)]
-    out = torch.stack([torch.stack(row, 3) for row in out], 2) # [B,h,2,w,2,E]: rows and columns of the four phases, interleaved
+    out = [[F.conv2d(x[:, :, a:a+h+1, b:b+w+1], kernels[a][b], bias).permute(0, 2, 3, 1) for b in (0, 1)]
+           for a in (0, 1)]
+    # [B,h,2,w,2,E]: rows and columns of the four phases, interleaved
+    out = torch.stack([torch.stack(row, 3) for row in out], 2)
     return out.reshape(B, 2*h, 2*w, -1).permute(0, 3, 1, 2)
 
 # %% ../nbs/03_grounder.ipynb #99e0a696
@@ -52,14 +54,9 @@ class GatedConv(nn.Module):
         width:int, # Channels D
     ):
         super().__init__()
-        self.norm, self.conv, self.gate = ChannelNorm(width), nn.Conv2d(width, width, 3, padding=1), nn.Parameter(torch.tensor(0.))
+        self.norm, self.conv = ChannelNorm(width), nn.Conv2d(width, width, 3, padding=1)
+        self.gate = nn.Parameter(torch.tensor(0.))
         self.kept = {} # Scheme → kernels
-
-    def gated(self): # the gate on the kernel, not on the map
-        return self.gate.tanh()*self.conv.weight, self.gate.tanh()*self.conv.bias
-    def kernels(self, scheme): # as conv_tiles takes them
-        weight, bias = self.gated()
-        return product_kernels(weight, scheme), bias
 
     def forward(self,
         x:torch.Tensor, # [B,D,h,w]
@@ -70,6 +67,16 @@ class GatedConv(nn.Module):
         if by_tiles(y): return x + conv_tiles(y, *self.kept.get(scheme) or self.kernels(scheme), scheme)
         weight, bias = self.gated()
         return x + (conv_upsampled(y, weight, bias) if upsample else F.conv2d(y, weight, bias, padding=1))
+
+# %% ../nbs/03_grounder.ipynb #3f06c771
+@patch
+def gated(self:GatedConv): # → kernel and bias, each times tanh(g)
+    return self.gate.tanh()*self.conv.weight, self.gate.tanh()*self.conv.bias
+
+@patch
+def kernels(self:GatedConv, scheme): # → what conv_tiles takes
+    weight, bias = self.gated()
+    return product_kernels(weight, scheme), bias
 
 # %% ../nbs/03_grounder.ipynb #d6285c22
 class Stage(nn.Module):
@@ -116,7 +123,7 @@ class Grounder(nn.Module, ModelHubMixin):
         self.project = Projection(clip.visual.ln_post, clip.visual.proj)
         self.w, self.b = nn.Parameter(torch.tensor(10.)), nn.Parameter(torch.tensor(-2.5))
         self.requires_grad_(True)
-        #: What a saved file says of it: its tower, with a decoder or without, the copied block's attention, what wrote it
+        #: What a saved file says of it: its tower, with a decoder or without, the block's attention, what wrote it
         self.config = dict(clip=clip.name, pretrained=clip.pretrained, decoder=decoder, attention=attention,
                            tcl_nb=__version__)
 
@@ -148,7 +155,7 @@ def forward(self:Grounder,
 @patch
 @torch.no_grad()
 def keep_kernels(self:Grounder) -> None:
-    "Bring the decoder's kernels into their form once; for a grounder whose weights, place and type don't change any more"
+    "Bring the decoder's kernels into their form once; for a grounder that doesn't change any more"
     for stage in self.decoder.children():
         for block, scheme in (stage.conv, DOUBLED), (stage.conv2, WINOGRAD):
             block.kept = {scheme: block.kernels(scheme)}

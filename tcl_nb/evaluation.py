@@ -111,7 +111,8 @@ def contenders(
         return top if own is None else (1-blend)*top + blend*(own[:, left] - ownther).amax((0, 2, 3))
     left = torch.arange(mask.shape[1], device=mask.device)
     strong = mask.mean((0, 2, 3)).topk(min(rivals, len(left))).indices.tolist()
-    beaten = [(floor, floor)]*(floor is not None) + [(mask[:, j:j+1], None if own is None else own[:, j:j+1]) for j in strong]
+    beaten = [(floor, floor)]*(floor is not None) + [(mask[:, j:j+1], None if own is None else own[:, j:j+1])
+                                                     for j in strong]
     for rival in beaten:
         left = left[excess(*rival) >= -margin]
         if len(left) < 2: break
@@ -119,7 +120,8 @@ def contenders(
 
 # %% ../nbs/10_evaluation.ipynb #25797961
 __getattr__ = moved(
-    TEMPLATES='protocols', PROTOCOLS='protocols', Protocol='protocols', vocabulary='protocols', usual_protocol='protocols',
+    TEMPLATES='protocols', PROTOCOLS='protocols', Protocol='protocols', vocabulary='protocols',
+                    usual_protocol='protocols',
     Windows='labeller', Labeller='labeller',
     Tally='tally', ahead='tally', chunked='tally', count='tally', threshold_curve='tally', fitted='tally',
     Result='scores', load_system='scores', Evaluation='scores', tables='scores',

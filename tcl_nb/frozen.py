@@ -13,7 +13,7 @@ import hashlib, json, math, warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
 from .core import IMAGENET_MEAN, IMAGENET_STD, TclError
-from .texttower import encode_texts, warn_if_cut # before open_clip: it keeps PyTorch's compiler from being imported
+from .texttower import encode_texts, warn_if_cut # first: it keeps PyTorch's compiler from being imported
 import open_clip, torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -61,7 +61,8 @@ def build_small_clip(
     config:dict, # {'embed_dim': C, 'vision_cfg': {...}, 'text_cfg': {...}}, as in open_clip's model files
 ) -> CLIP: # With random weights
     "An open_clip `CLIP` from a configuration"
-    return CLIP(config['embed_dim'], CLIPVisionCfg(**config['vision_cfg']), CLIPTextCfg(**config['text_cfg']), quick_gelu=config.get('quick_gelu', False))
+    return CLIP(config['embed_dim'], CLIPVisionCfg(**config['vision_cfg']), CLIPTextCfg(**config['text_cfg']),
+                quick_gelu=config.get('quick_gelu', False))
 
 # %% ../nbs/02_clip.ipynb #d9e65b30
 def identity_attention(
@@ -81,7 +82,8 @@ def paired_attention(
 ) -> torch.Tensor: # [B,T,D]
     "Self-attention that compares queries or keys among themselves (SCLIP, ClearCLIP, NACLIP)"
     if hasattr(attn, 'paired'): return attn.paired(x, pairs, bias) # a tower of timm's, with more to do
-    q, k, v = (y.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for y in F.linear(x, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1))
+    q, k, v = (y.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)
+               for y in F.linear(x, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1))
     side = dict(q=q, k=k)
     out = sum(F.scaled_dot_product_attention(side[a], side[b], v, bias) for a, b in pairs)
     return attn.out_proj(out.transpose(1, 2).flatten(2))
@@ -112,7 +114,7 @@ def neighbour_attention(
 @dataclass(frozen=True)
 class Plug:
     "How the last block runs when it makes a dense map"
-    attention:object # Function (attention layer, tokens) → tokens, with the grid as a third argument where 'grid' is True
+    attention:object # Function (attention layer, tokens) → tokens; also given the grid where 'grid' is True
     residual:bool=True # See run_block
     mlp:bool=True # See run_block
     grid:bool=False # Whether the attention asks for the grid
@@ -148,13 +150,14 @@ def _image_tower(model, name):
     "A model's image tower in the form that the rest reads; raises `TclError` for one that is not supported"
     reason = unsupported(model.visual)
     if not reason: return readable(model.visual)
-    raise TclError(f"'{name or type(model).__name__}' is not supported: {reason}; a plain ViT, such as ViT-B-16-quickgelu, is")
+    name = name or type(model).__name__
+    raise TclError(f"'{name}' is not supported: {reason}; a plain ViT, such as ViT-B-16-quickgelu, is")
 
 # %% ../nbs/02_clip.ipynb #1c1466e7
 class FrozenCLIP(nn.Module):
     "A CLIP whose weights never change; `trunk` → `dense`, `image_embedding`; words → `text_embedding`"
     def __init__(self,
-        model:CLIP, # open_clip's model with a transformer for pictures, which is made 'readable' in place; raises TclError for others
+        model:CLIP, # open_clip's model; its picture tower is made 'readable' in place, or TclError is raised
         tokenizer=None, # Function: list of texts → token ids [N,T]
         name:str='', # For messages and reports
         templates=('{}',), # Prompt templates for class_embedding
@@ -212,14 +215,15 @@ def run_trunk(
 # %% ../nbs/02_clip.ipynb #6f5215b8
 @patch
 def trunk(self:FrozenCLIP,
-    image:torch.Tensor, # [B,3,H,W] normalised, or [B,L,C] maps that a tower's backbone made of pictures before; raises TclError unless H and W are multiples of the patch
+    image:torch.Tensor, # [B,3,H,W] normalised, or [B,L,C] maps that a tower's backbone made before
 ) -> torch.Tensor: # [B,1+L,D] tokens before the last block, the class token first
-    "The tokens that both the frozen last block and the grounder read"
+    "The tokens that the frozen last block and the grounder read; `TclError` unless H and W are multiples of the patch"
     v, (h, w) = self.visual, image.shape[-2:]
     if image.ndim == 3:
         return run_trunk(v, v.conv1.embed(image), resize_positions(v.positional_embedding, self.cells(image)))
     if h % self.patch or w % self.patch:
-        raise TclError(f'image of {h}×{w} pixels: its sides must be multiples of the patch, {self.patch}; see pad_to_patch')
+        raise TclError(f'image of {h}×{w} pixels: its sides must be multiples of the patch, {self.patch}; '
+                       'see pad_to_patch')
     if isinstance(v, TimmTower): return v.read(image)
     x = v.conv1(image)
     positions = resize_positions(v.positional_embedding, tuple(x.shape[-2:])).to(x.dtype)
@@ -281,7 +285,7 @@ def dense(self:FrozenCLIP,
 def text_embedding(self:FrozenCLIP,
     texts, # A string or a list of N strings; what is longer than the tower's context is cut off, with a warning
 ) -> torch.Tensor: # [N,C], not normalised
-    "CLIP's embedding of each text; raises `TclError` for an empty text and for a word that the small CLIP does not know"
+    "CLIP's embedding of each text; raises `TclError` for an empty text, and for a word that the small CLIP lacks"
     texts = [texts] if isinstance(texts, str) else list(texts)
     for text in texts:
         if not text.strip(): raise TclError(f"empty text: '{text}' has no word")
@@ -290,10 +294,12 @@ def text_embedding(self:FrozenCLIP,
     return encode_texts(self.model, ids)
 
 # %% ../nbs/02_clip.ipynb #47ce3478
-TCL_TEMPLATES = ('itap of a {}.', 'a bad photo of a {}.', 'a origami {}.', 'a photo of the large {}.', 'a {} in a video game.', 'art of the {}.',
+TCL_TEMPLATES = ('itap of a {}.', 'a bad photo of a {}.', 'a origami {}.', 'a photo of the large {}.',
+                 'a {} in a video game.', 'art of the {}.',
                  'a photo of the small {}.', 'a photo of many {}.', 'a photo of {}s.')
 IMAGENET_TEMPLATES = tuple(template('{}') for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
-MASKCLIP_TEMPLATES = IMAGENET_TEMPLATES + ('there is a {} in the scene.', 'there is the {} in the scene.', 'this is a {} in the scene.',
+MASKCLIP_TEMPLATES = IMAGENET_TEMPLATES + ('there is a {} in the scene.', 'there is the {} in the scene.',
+                                           'this is a {} in the scene.',
                                            'this is the {} in the scene.', 'this is one {} in the scene.')
 SINGLE_TEMPLATE = 'a photo of a {}.'
 
@@ -314,7 +320,8 @@ def knows(self:FrozenCLIP,
     "Whether the text side has anything to say about a name; CLIP's own tokenizer never says no"
     find = getattr(self.tokenizer, 'unknown', None)
     unknown = find(name) if find else []
-    if unknown: warnings.warn(f"'{self.name}' does not know the word '{unknown[0]}': '{name}' gets no mask", stacklevel=4)
+    if unknown:
+        warnings.warn(f"'{self.name}' does not know the word '{unknown[0]}': '{name}' gets no mask", stacklevel=4)
     return not unknown
 
 # %% ../nbs/02_clip.ipynb #160a89d1
@@ -324,7 +331,7 @@ def class_embedding(self:FrozenCLIP,
     templates=None, # A prompt template with {} for the name, or several; the tower's own when None
     normalise_first:bool=False, # See average_templates
 ) -> torch.Tensor: # [N,C], unit length; zeros for a name that the text side says it doesn't know, see 'knows'
-    "An embedding for each class name, averaged over prompt templates; raises `TclError` for an empty name and for a template without {}"
+    "A class name's embedding, averaged over templates; raises `TclError` for an empty name or a template without {}"
     names, templates = ([x] if isinstance(x, str) else list(x) for x in (names, templates or self.templates))
     for name in names:
         if not name.strip(): raise TclError(f"empty name: '{name}' among {len(names)} class names")
@@ -339,9 +346,13 @@ def class_embedding(self:FrozenCLIP,
 def _fingerprint(clip):
     "16 hexadecimal digits: a hash of the text tower's weights and of what else decides its embeddings"
     parts = [m for n, m in clip.model.named_modules() if not n.startswith('visual')]
-    settings = dict(tokenizer=type(clip.tokenizer).__name__, length=getattr(clip.tokenizer, 'context_length', None), words=getattr(clip.tokenizer, 'words', None),
-                    heads=[m.num_heads for m in parts if isinstance(m, nn.MultiheadAttention)], acts=[type(m).__name__ for m in parts if 'GELU' in type(m).__name__])
+    settings = dict(tokenizer=type(clip.tokenizer).__name__, length=getattr(clip.tokenizer, 'context_length', None),
+                    words=getattr(clip.tokenizer, 'words', None),
+                    heads=[m.num_heads for m in parts if isinstance(m, nn.MultiheadAttention)],
+                    acts=[type(m).__name__ for m in parts if 'GELU' in type(m).__name__])
     out = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     for name, t in sorted(clip.model.state_dict().items()):
-        if not name.startswith(('visual.', 'logit_')): out.update(name.encode()); out.update(t.float().cpu().contiguous().numpy())
+        if not name.startswith(('visual.', 'logit_')):
+            out.update(name.encode())
+            out.update(t.float().cpu().contiguous().numpy())
     return out.hexdigest()

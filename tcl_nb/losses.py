@@ -106,7 +106,8 @@ class _Tiles(torch.autograd.Function):
     "`_tile` for a few images at a time, once more in the backward pass"
     @staticmethod
     def forward(ctx, tile, dense, *others):
-        ctx.tile = tile; ctx.save_for_backward(dense, *others)
+        ctx.tile = tile
+        ctx.save_for_backward(dense, *others)
         return torch.cat([_tile(part, *others) for part in dense.split(tile)], 1)
 
     @staticmethod

@@ -77,8 +77,8 @@ def tcl_system(
     grounder:Grounder, # What TCL trained
     blend:float=0., # Share β of CLIP's own dense mask, in 0..1; published: 0.3
     refine=None, # Function (image, maps) → maps, such as 'pamr', applied before the blend
-    attention=None, # What stands in for the last block's attention in CLIP's own dense map, see clip.plug; the grounder's when None
-    affinity:float=0., # Power p of the affinity by which like patches share their embeddings, see by_affinity; 0: they don't
+    attention=None, # In the last block for CLIP's own dense map, see clip.plug; the grounder's when None
+    affinity:float=0., # Power p by which like patches share their embeddings, see by_affinity; 0: they don't
     features=None, # Function (image [B,3,H,W]) → [B,D,h,w] that says which patches are alike; the trunk when None
 ) -> DenseSystem: # ([B,3,H,W] normalised, [N,C]) → [B,N,4h,4w] in 0..1
     "TCL's masks (TCL, sections 3 and 4)"
@@ -97,7 +97,8 @@ def padded(
     "A system for pictures of any size: pad to whole patches, ask, enlarge bilinearly, cut the border away"
     def maps(image, text):
         whole, pad = pad_to_patch(image, patch)
-        return cut_padding(F.interpolate(system(whole, text), size=whole.shape[-2:], mode='bilinear', align_corners=False), pad)
+        return cut_padding(F.interpolate(system(whole, text), size=whole.shape[-2:], mode='bilinear',
+                                         align_corners=False), pad)
     return maps
 
 # %% ../nbs/07_segmentation.ipynb #3ca0b0e1
@@ -119,8 +120,11 @@ def averaged(
     "Windows' maps as the picture's: the average where windows overlap"
     out = None
     for (y, x, h, w), one in zip(places, maps, strict=True):
-        if out is None: out, count = (one.new_zeros(*lead, *size, dtype=torch.promote_types(one.dtype, torch.float32)) for lead in (one.shape[:-2], ()))
-        out[..., y:y+h, x:x+w] += one; count[y:y+h, x:x+w] += 1
+        if out is None:
+            out, count = (one.new_zeros(*lead, *size, dtype=torch.promote_types(one.dtype, torch.float32))
+                          for lead in (one.shape[:-2], ()))
+        out[..., y:y+h, x:x+w] += one
+        count[y:y+h, x:x+w] += 1
     return out.div_(count)
 
 # %% ../nbs/07_segmentation.ipynb #05e6b61e
@@ -146,7 +150,7 @@ class Segmenter:
         clip:FrozenCLIP, # The frozen tower
         grounder:Grounder=None, # What TCL trained; MaskCLIP when None
         settings:Settings=Settings(), # How pictures are read
-        system=None, # Function (image, text) → maps, in place of TCL or MaskCLIP; PAMR is applied to what it gives, the blend isn't
+        system=None, # Function (image, text) → maps, in place of TCL or MaskCLIP; with PAMR, without the blend
         device=None, # As for best_device
         dtype=None, # The tower's and the grounder's arithmetic; None: bfloat16 on CUDA, float32 elsewhere
         table:TextTable=None, # Text embeddings made before; those that are missing are computed, and kept
@@ -156,7 +160,8 @@ class Segmenter:
         self.clip, self.grounder = clip.to(self.device), grounder and grounder.to(self.device).eval()
         self.inputs = {} # Fingerprints of what else results depend on
         self.settings, self.own = settings if grounder else replace(settings, blend=0.), system
-        self.dtype = dtype or (torch.bfloat16 if self.device.type == 'cuda' and torch.cuda.is_bf16_supported() else torch.float32)
+        self.dtype = dtype or (torch.bfloat16 if self.device.type == 'cuda'
+                               and torch.cuda.is_bf16_supported() else torch.float32)
         self.table, self.name = TextTable.make(clip) if table is None else table, name
 
 # %% ../nbs/07_segmentation.ipynb #25bdd955
@@ -204,7 +209,8 @@ def class_scores(self:Segmenter,
     text = self.table.rows([word for words in groups for word in words]).to(self.device) # computed once, then kept
     with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
         maps = self.system(settings)(read, text)[0].float()
-    maps = maps*text.any(1)[:, None, None] # a word that the text side doesn't know has zeros for an embedding, and no mask
+    # a word that the text side doesn't know has zeros for an embedding, and no mask
+    maps = maps*text.any(1)[:, None, None]
     scores = torch.stack([part.amax(0) for part in maps.split([len(words) for words in groups])])
     return region_means(scores, regions_of(picture, settings.segments)) if settings.segments else scores
 
@@ -249,7 +255,8 @@ def changed(self:Segmenter,
     wrong = [k for k in changes if k not in Settings.__dataclass_fields__]
     if wrong: raise TclError(f"no setting is named '{wrong[0]}'; there are: {', '.join(Settings.__dataclass_fields__)}")
     if changes.get('independent') and hasattr(self.own, 'window'):
-        raise TclError(f"system '{self.name}' shares each pixel out among the words, and has no independent masks; TCL's are (without --system), and those of a system that scores by masks")
+        raise TclError(f"system '{self.name}' shares each pixel out among the words, and has no independent masks; "
+                       "TCL's are (without --system), and those of a system that scores by masks")
     return replace(self.settings, **changes)
 
 # %% ../nbs/07_segmentation.ipynb #6c1aa90d
@@ -273,14 +280,14 @@ def note(self:Segmenter,
 
 # %% ../nbs/07_segmentation.ipynb #391b3778
 def _others(name):
-    return named_function(f'tcl_nb.baselines:{name}') # a later chapter's module: named here, and not imported above
+    return named_function(f'tcl_nb.baselines:{name}') # a room further up: named, not imported: imports run one way
 
 @patch(cls_method=True)
 def from_pretrained(cls:Segmenter,
     name='tcl', # 'tcl', 'small', 'photo', 'photo-minilm', a file or folder that holds a grounder, or a hub id
     pretrained=None, # CLIP's weights: an open_clip tag or a file; those that the grounder was trained with when None
     settings:Settings=None, # How pictures are read; as settings_for says when None
-    system='tcl', # Or 'sclip', 'naclip' … 'module:function', read and scored as its authors do: see own_segmenter in chapter 11
+    system='tcl', # Or 'sclip', 'naclip' … 'module:function', as its authors do: see own_segmenter in chapter 11
     **kwargs, # For Segmenter: device, dtype, table; for own_segmenter further ones
 ) -> Segmenter:
     "A `Segmenter` with trained weights; raises `TclError` that says what was tried when they can't be had"

@@ -21,7 +21,7 @@ from .losses import (WEIGHTS, joined, pair_statistics, pair_terms, ranks, symmet
 
 # %% ../nbs/09_training.ipynb #ba30cf2e
 class Objective(nn.Module):
-    "TCL's six terms for a batch of images and their captions' embeddings, also one that is spread over chunks and ranks"
+    "TCL's six terms for a batch of images and captions' embeddings, also one spread over chunks and ranks"
     def __init__(self,
         clip:FrozenCLIP, # The frozen tower
         grounder:Grounder, # What is trained
@@ -32,7 +32,8 @@ class Objective(nn.Module):
         amp:bool=False, # Towers and grounder in bfloat16; similarities and losses stay in float32
     ):
         super().__init__()
-        self.grounder, self.weights, self.priors, self.chunk, self.amp = grounder, weights, (positive, negative), chunk, amp
+        self.grounder, self.weights, self.priors = grounder, weights, (positive, negative)
+        self.chunk, self.amp = chunk, amp
         self.frozen = (clip,) # in a tuple, so that it isn't among this module's parameters
         self.image_scale, self.feature_scale = (nn.Parameter(torch.tensor(math.log(1/.07))) for _ in range(2))
 
@@ -121,7 +122,8 @@ def sum_gradients(
     for scale in objective.scales:
         if scale.grad is not None: scale.grad /= world
     grads = [p.grad for p in objective.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in grads]); dist.all_reduce(flat)
+    flat = torch.cat([g.flatten() for g in grads])
+    dist.all_reduce(flat)
     for g, total in zip(grads, flat.split([g.numel() for g in grads])): g.copy_(total.view_as(g))
 
 # %% ../nbs/09_training.ipynb #555bcf0c
@@ -155,7 +157,8 @@ def optimiser(
     "AdamW with weight decay on matrices only"
     def decayed(name, p): return (p.ndim != 1 and not name.endswith('.bias')) if published else p.ndim > 1
     groups = [[p for name, p in objective.named_parameters() if decayed(name, p) == want] for want in (True, False)]
-    return torch.optim.AdamW([dict(params=params, weight_decay=d) for params, d in zip(groups, (decay, 0.))], lr=lr, eps=1e-6)
+    groups = [dict(params=params, weight_decay=d) for params, d in zip(groups, (decay, 0.))]
+    return torch.optim.AdamW(groups, lr=lr, eps=1e-6)
 
 # %% ../nbs/09_training.ipynb #21ba4f14
 def set_stage(
@@ -196,7 +199,8 @@ def train(
         set_stage(objective, step, block_from)
         for g in opt.param_groups: g['lr'] = lr*schedule(step, steps, **shape)
         terms = objective(*batch)
-        opt.zero_grad(); terms['total'].backward()
+        opt.zero_grad()
+        terms['total'].backward()
         sum_gradients(objective)
         nn.utils.clip_grad_norm_(objective.parameters(), 5.)
         opt.step()
