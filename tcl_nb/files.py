@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 # %% ../nbs/workshop/files.ipynb #dcc54243
 class TclError(Exception):
-    "A mistake that the user can mend: one line that names the file, word or option at fault and says what would be right"
+    "A mistake that the user can mend: one line that names the file, word or option at fault and what would be right"
 
 # %% ../nbs/workshop/files.ipynb #367fcafd
 class Unreachable(TclError):
@@ -49,7 +49,7 @@ def ends_tidily():
 def command(
     main, # The function behind a console command; takes the list of arguments or None
 ): # The same function, for console_scripts
-    "Make a command speak plainly: a `TclError` becomes one line on stderr and exit code 2, a warning one line; Ctrl-C exits with 130"
+    "Make a command speak plainly: a `TclError` is one line on stderr and exit code 2, a warning one line, Ctrl-C 130"
     def say(what):
         line = f"{main.__name__}: {' '.join(str(what).split())}"
         print(line.encode('utf-8', 'backslashreplace').decode(), file=sys.stderr) # a file's name may be no text
@@ -98,12 +98,15 @@ def writing(
     path, # The file to make; missing folders are made too
 ): # Yields the path of a temporary file beside it
     "Write a file aside and rename it when it is whole; a failed write leaves no file and raises `TclError` naming it"
-    path = Path(path); aside = path.with_name(f'.{uuid.uuid4().hex}{path.suffix}')
+    path = Path(path)
+    aside = path.with_name(f'.{uuid.uuid4().hex}{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.touch(exist_ok=False); mode = aside.stat().st_mode
+        aside.touch(exist_ok=False)
+        mode = aside.stat().st_mode
         yield aside
-        aside.chmod(mode); os.replace(aside, path)
+        aside.chmod(mode)
+        os.replace(aside, path)
     except (OSError, SafetensorError) as e:
         raise TclError(f"cannot write '{path}': {getattr(e, 'strerror', None) or e}") from e
     finally:
@@ -190,7 +193,7 @@ def _file_digest(path, size, *state):
 def walk(
     folder, # Where to begin
 ): # Yields the path of every file, in order of names
-    "All files in a folder and those below it, linked ones too; hidden files and folders (.ipynb_checkpoints, ._x.jpg) are passed over"
+    "All files in a folder and below, linked ones too; hidden ones (.ipynb_checkpoints, ._x.jpg) are passed over"
     def refuse(e): raise TclError(f"cannot read the folder '{e.filename}': {e.strerror}") from e
     for at, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         here = Path(at).absolute()
@@ -301,9 +304,9 @@ def _facts(x, seen):
 
 # %% ../nbs/workshop/files.ipynb #19118874
 def fingerprint(
-    *what, # Paths (content counts), numbers, texts, lists, dictionaries, tensors, models, functions, objects made of these
+    *what, # Paths (content counts), numbers, texts, lists, dictionaries, tensors, models, functions, objects of these
 ) -> str: # 16 hexadecimal digits
-    "A hash of contents: the same for the same contents, on any machine; raises `TclError` naming a file that can't be read"
+    "A hash of contents: the same for the same contents, on any machine; `TclError` names a file that can't be read"
     out = hashlib.blake2b(digest_size=8)
     for part in _facts(what, frozenset()):
         out.update(len(part).to_bytes(8, 'big'))

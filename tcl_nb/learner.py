@@ -122,7 +122,8 @@ def give_up(self:Numbers, what):
     path = self.folder/f'bad_batch_{self.train_iter}_{ranks()[0]}.txt'
     with writing(path) as aside: aside.write_text('\n'.join(map(str, self.yb[0].get('key', ()))) + '\n')
     terms = ', '.join(f'{k} {v:.4g}' for k, v in self.numbers.items())
-    raise TclError(f"step {self.train_iter}: {what} not finite ({terms}); the batch's keys are in '{path}'; weights were not changed by it. A lower lr may help")
+    raise TclError(f"step {self.train_iter}: {what} not finite ({terms}); the batch's keys are in '{path}'; weights "
+                   "were not changed by it. A lower lr may help")
 
 @patch
 def after_batch(self:Numbers):

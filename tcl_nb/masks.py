@@ -87,7 +87,7 @@ def rest_name(
     return next(r for r in ('background', 'everything else', f"none of {', '.join(names)}") if r not in taken)
 
 @patch
-def shares(self:Segmentation) -> dict: # Name → share of the photo's pixels in 0..1; 'background' first ('everything else', if a class has that name)
+def shares(self:Segmentation) -> dict: # Name → share of the pixels; first 'background', or 'everything else'
     "How much of the photo each label covers; independent masks may overlap, and then the sum exceeds 1"
     count = torch.bincount(self._labels.flatten(), minlength=len(self.names)+1)
     if self.independent: count[1:] = torch.stack([self.mask(name).sum() for name in self.names])
@@ -148,7 +148,7 @@ def _save_png(self:Segmentation, picture, path):
 def save_npz(self:Segmentation,
     path, # File to write, .npz
 ) -> None:
-    "Write labels at the photo's size, scores as they are (16 bits), names and settings; independent masks too, [N,H,W] bool"
+    "Write labels at the photo's size, scores (16 bits), names and settings; independent masks too, [N,H,W] bool"
     arrays = dict(labels=self._labels.cpu().numpy(), scores=self.scores.half().cpu().numpy(),
                   names=np.array(self.names), settings=json.dumps(self.settings))
     if self.independent: arrays['masks'] = np.stack([self.mask(name).cpu().numpy() for name in self.names])
@@ -180,10 +180,10 @@ def _marks(self:Segmentation, parts):
 @patch
 def save_coco(self:Segmentation,
     path, # File to write, .json
-    file_name:str=None, # The photo's, to stand in the file; where it came from when None, and for one from memory the name of 'path'
+    file_name:str=None, # The photo's, as the file has it; None: where it came from, or the name of 'path'
     parts:bool=False, # An annotation for each connected part of a mask
 ) -> None:
-    "Write COCO's json: a category for each name, a run-length coded mask for each that is there, or for each of its connected parts"
+    "Write COCO's json: a category for each name, a run-length coded mask for each found, or for each connected part"
     known = self.file_name if file_name is None else file_name
     stem = Path(path).stem.removesuffix('_coco').removesuffix('_instances')
     which = known, self.settings.get('picture') # name and contents: many a picture is called 0001.png
@@ -225,7 +225,7 @@ def save(self:Segmentation,
     stem, # Path without an ending: 'out/cat' gives out/cat_overlay.png and so on; missing folders are made
     kinds=('overlay', 'labels'), # Of KINDS
 ) -> list: # Paths of the files
-    "Write the files of several kinds, each aside and renamed; raises `TclError` for an unknown kind or a file that can't be written"
+    "Write files of several kinds, each aside and renamed; `TclError` for an unknown kind or one that can't be written"
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     wrong = [k for k in kinds if k not in KINDS]
     if wrong: raise TclError(f"'{wrong[0]}' is no kind of file; there are: {', '.join(KINDS)}")

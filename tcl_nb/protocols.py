@@ -23,14 +23,14 @@ TEMPLATES = dict(tcl=TCL_TEMPLATES, imagenet=IMAGENET_TEMPLATES, maskclip=MASKCL
 
 @dataclass(frozen=True)
 class Protocol(Settings):
-    "All that decides a number beside weights and pictures; the defaults are the published evaluation's (TCL, section 4)"
+    "What decides a number beside weights and pictures; the defaults are the published evaluation's (TCL, section 4)"
     name:str='tcl' # What results are called by
     mean:tuple=IMAGENET_MEAN # Colours that pictures are normalised with, of 1
     std:tuple=IMAGENET_STD # Their standard deviation, of 1
     templates:object='tcl' # Prompt templates: one of TEMPLATES, or a tuple of them
     normalise_first:bool=False # See average_templates
     names:str='tcl' # List of class names: one of benchmarks.NAME_LISTS, or a file
-    score:str='mask' # 'mask': the system's masks; 'softmax': over all words, of 'scale' times the cosine; 'groups': masks, and a background that depends on the best of them
+    score:str='mask' # 'mask': the masks; 'softmax': over words, of 'scale'·cosine; 'groups': a background by the best
     scale:float=40. # Of the softmax
     least_share:float=0. # A class under this share of a photo's foreground is taken away
     refine_photo:bool=False # PAMR on the scores at the photo's size, in place of the masks of each window

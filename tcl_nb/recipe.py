@@ -99,14 +99,16 @@ def make_recipe(
     values = {k: _value(known[k], v) for k, v in values.items()}
     for k, (low, high) in _RANGES.items():
         if values.get(k) is not None and not low <= values[k] <= high:
-            raise TclError(f"{k}={values[k]} must be {f'{low} or more' if high == math.inf else f'between {low} and {high}'}")
+            raise TclError(f"{k}={values[k]} must be "
+                           f"{f'{low} or more' if high == math.inf else f'between {low} and {high}'}")
     for k, choices in _CHOICES.items():
         if k in values and values[k] not in choices:
             raise TclError(f"{k}={values[k]} must be one of {', '.join(filter(None, choices))}")
     if wrong := set(values.get('weights') or ()) - set(WEIGHTS):
         raise TclError(f"weights: there is no term '{min(wrong)}'; there are {', '.join(WEIGHTS)}")
     if wrong := [k for k, v in (values.get('weights') or {}).items() if type(v) not in (int, float)]:
-        raise TclError(f"weights: {wrong[0]}={values['weights'][wrong[0]]!r} must be a number (1.0e-3, not 1e-3, in YAML)")
+        raise TclError(f"weights: {wrong[0]}={values['weights'][wrong[0]]!r} must be a number (1.0e-3, not 1e-3, in "
+                       "YAML)")
     return kind(**values)
 
 # %% ../nbs/workshop/recipe.ipynb #ed7129bf
@@ -152,7 +154,8 @@ def read_recipe(
     path, where = recipes(kind).get(config, Path(config)), f"the recipe '{config}'"
     try: text = path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as e:
-        raise TclError(f"no recipe is named '{config}' and no such file can be read ({getattr(e, 'strerror', e)}); there are {', '.join(recipes(kind))}") from e
+        raise TclError(f"no recipe is named '{config}' and no such file can be read ({getattr(e, 'strerror', e)}); "
+                       f"there are {', '.join(recipes(kind))}") from e
     values = _yaml(text, where) or {}
     if not isinstance(values, dict): raise TclError(f'{where} must be a table of keys and values')
     values = _as_written(kind, values, text, where)

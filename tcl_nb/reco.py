@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from tqdm.auto import tqdm
-from .core import ENDINGS, TclError, fingerprint, fit_size, normalise, resize, to_tensor, walk, weights_hash, writing
+from .core import (ENDINGS, TclError, fingerprint, fit_size, normalise, resize, to_tensor, walk, weights_hash,
+                         writing)
 from .smallworld import SmallWorld
 from .clip import FrozenCLIP, WordTokenizer, to_map
 from .losses import ranks
@@ -45,7 +46,7 @@ class Archive:
     "Pictures, and CLIP's embedding of each: in a file for a folder of them, in memory for a list"
     def __init__(self,
         clip:FrozenCLIP, # The frozen tower
-        pictures, # A folder, or anything that core.to_tensor takes, several of them; raises TclError when there are none
+        pictures, # A folder, or several of what core.to_tensor takes; raises TclError when there are none
         file=None, # The file of embeddings (.npy); for a folder a hidden file in it, when None
         batch:int=64, # Pictures that are embedded at a time
         progress:bool=False, # Show a bar while embedding
@@ -56,7 +57,8 @@ class Archive:
         self.pictures = list(pictures) if folder is None else [str(p) for p in walk(folder)
                                                                if p.suffix.lower() in ENDINGS]
         if not self.pictures:
-            raise TclError(f"ReCo's archive{f' {str(folder)!r}' if folder else ''} is empty; it needs pictures to retrieve from")
+            raise TclError(f"ReCo's archive{f' {str(folder)!r}' if folder else ''} is empty; it needs pictures to "
+                           "retrieve from")
         if folder is None and file is None: self.embedding = np.concatenate(list(self._blocks(0)))
         else: self.embedding = self._from_file(folder, file)
 
@@ -108,7 +110,8 @@ def _complete(self:Archive, file, note, about):
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = np.lib.format.open_memmap(file, 'r+' if start else 'w+', np.float32, shape=None if start else shape)
     except OSError as e:
-        raise TclError(f"cannot write ReCo's embeddings to '{file}': {e.strerror or e}; name a file with --archive-file FILE") from e
+        raise TclError(f"cannot write ReCo's embeddings to '{file}': {e.strerror or e}; name a file with "
+                       "--archive-file FILE") from e
     for block in self._blocks(start):
         kept[start:start+len(block)] = block
         start += len(block)
@@ -156,7 +159,7 @@ class ReCo:
 @torch.no_grad()
 def maps(self:ReCo,
     image:torch.Tensor, # [B,3,H,W] normalised
-) -> tuple: # (features [B,D,h,w] to compare pictures by, dense map [B,C,h,w] to compare with texts, or None without language)
+) -> tuple: # (features [B,D,h,w] to compare pictures, dense map [B,C,h,w] for texts, or None without language)
     "What a picture is compared by"
     trunk, grid = self.clip.trunk(image), self.clip.grid(image)
     dense = self.clip.dense(trunk, grid) if self.language else None
@@ -212,7 +215,7 @@ def __call__(self:ReCo,
     return self.refine(image, out) if self.refine else out
 
 @patch
-def similarity(self:ReCo, image, text): # As __call__ → ln(scores)/10, the language head's 10 in the place of a temperature
+def similarity(self:ReCo, image, text): # As __call__ → ln(scores)/10, the language head's 10 as a temperature
     "For a protocol that takes a softmax"
     refine, self.refine = self.refine, None
     try: return self(image, text).log()/10
@@ -225,7 +228,7 @@ def reco_system(
     clip:FrozenCLIP, # The frozen tower
     archive=None, # As for ReCo; None: 300 training scenes, for the small world's tower
     file=None, # As for Archive
-    context='published', # Words to be left out; 'published': CONTEXT, and none for the small world's tower, which does not know them; None: none
+    context='published', # Words to be left out; 'published': CONTEXT, none for the small world's tower; None: none
     progress:bool=False, # Show a bar while the archive is embedded
     **options, # As for ReCo
 ) -> ReCo: # Raises TclError where an archive is needed

@@ -74,7 +74,7 @@ def load(cls:Result,
         raise TclError(f"'{path}' is not a result: {getattr(e, 'strerror', None) or type(e).__name__}") from e
 
 # %% ../nbs/workshop/scores.ipynb #468a8493
-_BASELINES = 'tcl_nb.baselines' # a later chapter's module: named here, and not imported above
+_BASELINES = 'tcl_nb.baselines' # a room further up: named, and not imported, since imports run one way
 
 def load_system(
     name, # 'tcl', a name in baselines.SYSTEMS, 'groupvit', 'module:function', or a function of the tower
@@ -97,7 +97,7 @@ def load_system(
 
 # %% ../nbs/workshop/scores.ipynb #2d35ccea
 def _system_inputs(system):
-    "What a system depends on beside weights and versions: a stranger's code, and whatever else the system says it reads"
+    "What a system depends on beside weights and versions: a stranger's code, and all else that it says it reads"
     known = {} if callable(system) or ':' in system else importlib.import_module(_BASELINES).SYSTEMS
     make = system if callable(system) else named_function(system) if ':' in system else known.get(system)
     inputs = getattr(getattr(make, 'func', make), 'inputs', None)
@@ -113,7 +113,7 @@ class Evaluation:
     def __init__(self,
         system, # As for load_system
         clip:FrozenCLIP, classes:Benchmark, # The frozen tower, where it is to work, and what to label
-        protocol:Protocol=None, # How, settled by 'fitted' if it names a benchmark for validation; PROTOCOLS['tcl'] when None
+        protocol:Protocol=None, # How, settled by 'fitted' if it names a validation set; PROTOCOLS['tcl'] when None
         grounder=None, # For 'tcl'
         name:str='', # Of the system in the result; 'system' if that is a text
         dtype=torch.float32, # The towers' arithmetic
@@ -124,7 +124,8 @@ class Evaluation:
         options:dict=None, # For load_system; part of what identifies a result, so give paths as Path
     ):
         protocol = protocol or PROTOCOLS['tcl']
-        self.clip, self.classes, self.used, self.stated, self.chunk = clip, classes, protocol.on(classes.key), stated or protocol, chunk
+        self.clip, self.classes, self.chunk = clip, classes, chunk
+        self.used, self.stated = protocol.on(classes.key), stated or protocol
         self.name, self.grounder = name or (system if isinstance(system,
             str) else system.__name__), grounder if system == 'tcl' else None
         self.system, self.dtype, self.table, self.inputs, self.options = system, dtype, table, inputs, options or {}
@@ -182,7 +183,7 @@ def _differences(facts, other):
     return ', '.join(f'{k} {facts.get(k)} (not {other.get(k)})' for k in keys)
 
 def _heading(group, before):
-    "The protocol's name, and how it differs from a group of that name that came before, or from what the package has under it"
+    "The protocol's name, and how it differs from a group of that name that came before, or from the package's"
     facts = group[0].protocol
     name = facts['name']
     known = [g[0].protocol for g in before if g[0].protocol['name'] == name] + ([PROTOCOLS[name].facts()]
@@ -192,7 +193,7 @@ def _heading(group, before):
 
 # %% ../nbs/workshop/scores.ipynb #0b83e175
 def _column(r, group):
-    "A benchmark's name, how many of its pictures were labelled, and which data they are if there are several of the name"
+    "A benchmark's name, how many of its pictures were labelled, and which data if there are several of the name"
     n = len(r.pictures)
     several = len({o.data for o in group if (o.benchmark, len(o.pictures)) == (r.benchmark, n)}) > 1
     return r.benchmark + (f' ({n:,} of {r.official:,})' if r.official not in (n,
@@ -200,7 +201,8 @@ def _column(r, group):
 
 def _row(r, group, spread):
     several = len({o.weights['hash'] for o in group if o.system == r.system})
-    return r.system if several == 1 else f'{r.system}, {several} weights' if spread else f"{r.system} [{r.weights['hash'][:6]}]"
+    if several == 1: return r.system
+    return f'{r.system}, {several} weights' if spread else f"{r.system} [{r.weights['hash'][:6]}]"
 
 def _cells(group, spread):
     "(columns, {row: {column: [mIoU]}}) of one protocol's results"
@@ -214,7 +216,9 @@ def _cells(group, spread):
 def _told(values):
     "Mean, and the standard deviation of several"
     mean = sum(values)/len(values)
-    return f'{mean:.1f}' if len(values) == 1 else f'{mean:.1f} ± {(sum((v-mean)**2 for v in values)/(len(values)-1))**.5:.1f}'
+    if len(values) == 1: return f'{mean:.1f}'
+    deviation = (sum((v-mean)**2 for v in values)/(len(values)-1))**.5
+    return f'{mean:.1f} ± {deviation:.1f}'
 
 # %% ../nbs/workshop/scores.ipynb #6f0d7f3d
 def tables(

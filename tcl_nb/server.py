@@ -19,9 +19,11 @@ def arguments():
                     help="'photo' (photographs, in the package; default), 'small' (drawings, in the package), "
                     "'tcl' (published, for photographs; fetched once), a file or folder with a grounder, or a hub id")
     ap.add_argument('--system', nargs='+', metavar='NAME',
-                    help="systems to choose from: tcl, maskclip, sclip, clearclip, naclip, scclip, resclip or module:function, each as its authors use it "
+                    help="systems to choose from: tcl, maskclip, sclip, clearclip, naclip, scclip, resclip or "
+                         "module:function, each as its authors use it "
                     "(default: TCL, and those of chapter 11 asked in TCL's way)")
-    ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
+    ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained "
+                                   "with)")
     ap.add_argument('--out', default='masks', help='folder that masks are saved in (default: %(default)s)')
     ap.add_argument('--device', help='cuda, mps or cpu (default: the best there is)')
     ap.add_argument('--ip', default='127.0.0.1',

@@ -25,7 +25,7 @@ class Settings:
     pamr:bool=True # Refine masks by PAMR
     iterations:int=10 # Of PAMR
     dilations:tuple=(1, 2, 4, 8, 12, 24) # Of PAMR, in pixels of the mask
-    background:object='auto' # Score under which a pixel is background, words that name it, None for no background; 'auto': 0.4 with PAMR, 0.5 without
+    background:object='auto' # Least score of a word, words for it, or None for none; 'auto': 0.4 with PAMR, else 0.5
     # Whether each class has a mask of its own, where it exceeds the background, in place of competing with the others
     independent:bool=False
     # Regions whose pixels share their scores: 'slic', 'felzenszwalb', 'module:function', or a function, see REGIONS
@@ -42,7 +42,8 @@ class Settings:
         self._check('dilations', lambda v: isinstance(v, (tuple, list)) and len(v) > 0
                     and all(type(d) is int and d > 0 for d in v), 'whole numbers above 0')
         if self.crop and self.stride > self.crop:
-            raise TclError(f'stride {self.stride} is larger than the window, {self.crop}: pixels between windows would be left out')
+            raise TclError(f'stride {self.stride} is larger than the window, {self.crop}: pixels between windows '
+                           'would be left out')
         if self.long < self.short: raise TclError(f'long {self.long} is smaller than short, {self.short}')
         self._check('background', lambda v: 0 <= v <= 1 if type(v) in (int, float) else v is None or v == 'auto'
                     or isinstance(v, (tuple, list)) and len(v),

@@ -98,7 +98,8 @@ def _share_out(parts, about, n, chunks):
 
 def _gathered(tally):
     "The tally of all ranks"
-    rank, world = ranks(); every = [tally]*world
+    rank, world = ranks()
+    every = [tally]*world
     if world > 1: dist.all_gather_object(every, tally)
     total = Tally(torch.zeros_like(tally.matrix))
     for t in every: total.add(t)
@@ -107,7 +108,7 @@ def _gathered(tally):
 # %% ../nbs/workshop/tally.ipynb #1a91ded4
 def count(
     labeller:Labeller, benchmark:Benchmark, # Who labels what
-    parts=None, # Path, to which '-0', '-1' … are added, of files that an interrupted run goes on from; None: none are written
+    parts=None, # Path, with '-0', '-1' … added, of files that an interrupted run goes on from; None: none
     about:str='', # What is counted, in one line; a file that says something else is not gone on from
     chunk:int=4, # Pictures at a time
     seconds:float=20., # Between writing
@@ -152,7 +153,7 @@ def threshold_curve(
     return {t/steps: mean_iou(_at(counts, t)) for t in range(steps)}
 
 def _groups_curve(labeller, benchmark, chunk, thresholds=tuple(t/20 for t in range(20))):
-    "The same where the threshold is part of what a window gives: pictures are read once, and put together for each threshold"
+    "The same where the threshold is part of what a window gives: pictures are read once for all thresholds"
     n = len(benchmark.names) + 1
     counts = {t: torch.zeros(n, n, dtype=torch.int64) for t in thresholds}
     for pairs in ahead(benchmark, chunked(benchmark, chunk).values()):

@@ -64,12 +64,14 @@ class TextTable:
     def __post_init__(self):
         self.index = {name: i for i, name in enumerate(self.names)}
         if self.clip is not None and self.clip.fingerprint != self.fingerprint:
-            raise TclError(f'text embeddings of {self.model} [{self.fingerprint}] do not go with {_described(self.clip)} [{self.clip.fingerprint}]')
+            raise TclError(f'text embeddings of {self.model} [{self.fingerprint}] do not go with '
+                           f'{_described(self.clip)} [{self.clip.fingerprint}]')
     def __len__(self): return len(self.names)
     def __contains__(self, name): return name in self.index
     def __getitem__(self, name): return self.rows([name])[0]
     def __repr__(self):
-        return f'TextTable: {len(self)} names × {self.embedding.shape[1]}, {len(self.templates)} templates, {self.model}'
+        size = f'{len(self)} names × {self.embedding.shape[1]}'
+        return f'TextTable: {size}, {len(self.templates)} templates, {self.model}'
 
 # %% ../nbs/workshop/texts.ipynb #6967c5d9
 @patch
@@ -111,7 +113,8 @@ def _computed(self:TextTable, names):
 def _add(self:TextTable, names):
     if self.clip is None:
         near = ', '.join(difflib.get_close_matches(names[0], self.names, 3))
-        raise TclError(f"'{names[0]}' is not among the table's {len(self)} names{near and f'; near it: {near}'}; with a tower attached it would be computed")
+        raise TclError(f"'{names[0]}' is not among the table's {len(self)} names{near and f'; near it: {near}'}; "
+                       "with a tower attached it would be computed")
     rows = self._from_before(names)
     missing = [name for name in names if name not in rows]
     if missing: rows.update(self._computed(missing))
@@ -158,7 +161,7 @@ def save(self:TextTable,
 @patch(cls_method=True)
 def load(cls:TextTable,
     path, # A file that 'save' wrote
-    clip:FrozenCLIP=None, # The tower to attach, so that the table can grow; it must be the one that the table was made with
+    clip:FrozenCLIP=None, # The tower to attach, so that the table can grow; it must be the table's own
 ) -> TextTable:
     "Read a table; raises `TclError` that names a file which is no table, or is another tower's"
     tensors, meta = read_safetensors(path, 'a table of text embeddings')
@@ -167,6 +170,7 @@ def load(cls:TextTable,
                                                             'fingerprint')}, tensors['embedding']
         if len(embedding) != len(meta['names']): raise ValueError
     except (KeyError, TypeError, ValueError) as e:
-        raise TclError(f"'{path}' is not a table of text embeddings: its names and embeddings are missing or don't fit together") from e
+        raise TclError(f"'{path}' is not a table of text embeddings: its names and embeddings are missing or don't "
+                       "fit together") from e
     try: return cls(embedding=embedding, clip=clip, **{**meta, 'templates': tuple(meta['templates'])})
     except TclError as e: raise TclError(f"'{path}': {e}") from e

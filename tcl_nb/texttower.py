@@ -30,12 +30,13 @@ def warn_if_cut(
     if not cut: return
     (text, more), others = cut[0], f' (and {len(cut)-1} more)' if cut[1:] else ''
     start = text if len(text) <= 40 else text[:40] + '…'
-    warnings.warn(f"a text has {more} tokens more than the tower's {ids.shape[1]}, which are cut off: {start!r}{others}", stacklevel=4)
+    warnings.warn(f"a text has {more} tokens more than the tower's {ids.shape[1]}, which are cut off: "
+                  f"{start!r}{others}", stacklevel=4)
 
 # %% ../nbs/workshop/texttower.ipynb #e7ae87e6
 def causal_text(
     model:nn.Module, # One of open_clip's models, or another with an `encode_text`
-) -> tuple: # (the module that holds the text tower's parts, how it pools, the end token's id); None for a tower that padding can reach
+) -> tuple: # (the module with the text tower's parts, how it pools, the end token's id); None: padding has a say
     "The text tower of a model, if what follows the end token changes nothing"
     text = getattr(model, 'text', model)
     if isinstance(text, CLIP): pool, end = text.text_pool_type, text.text_eos_id

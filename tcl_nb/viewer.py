@@ -160,7 +160,8 @@ def edges(
 ) -> np.ndarray: # [H,W] bool
     "Pixels whose right or lower neighbour has another label"
     out = np.zeros(labels.shape, bool)
-    out[:, :-1] |= labels[:, :-1] != labels[:, 1:]; out[:-1] |= labels[:-1] != labels[1:]
+    out[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    out[:-1] |= labels[:-1] != labels[1:]
     return out
 
 # %% ../nbs/workshop/viewer.ipynb #b90bebef
@@ -172,7 +173,8 @@ def paint(
 ) -> np.ndarray: # [H,W,3] uint8
     "Colours over a photo, with a white line around each region"
     a = round(256*opacity)
-    share = np.full(len(colours)+1, 256-a, np.uint16); share[0] = 256
+    share = np.full(len(colours)+1, 256-a, np.uint16)
+    share[0] = 256
     colour = np.concatenate([np.zeros((1, 3)), colours]).astype(np.uint16)*np.uint16(a)
     out = (photo*share[labels][..., None] + colour[labels] >> 8).astype(np.uint8)
     out[edges(labels)] = 255
@@ -189,7 +191,9 @@ def centres(
     left, out = small == np.array(present).reshape(-1, 1, 1), {}
     while left.any():
         for i, m in zip(present, left):
-            if m.any(): y, x = np.argwhere(m)[m.sum()//2]; out[i] = int((x-1)*step + step//2), int((y-1)*step + step//2)
+            if m.any():
+                y, x = np.argwhere(m)[m.sum()//2]
+                out[i] = int((x-1)*step + step//2), int((y-1)*step + step//2)
         core = left.copy()
         for axis in (1, 2):
             for by in (1, -1): core &= np.roll(left, by, axis)
@@ -205,7 +209,8 @@ def numbered(
     places:dict, # Number → (x, y)
 ) -> Image.Image:
     "Write each number on a dark tag"
-    out = Image.fromarray(picture); draw = ImageDraw.Draw(out)
+    out = Image.fromarray(picture)
+    draw = ImageDraw.Draw(out)
     for i, xy in places.items():
         box = draw.textbbox(xy, str(i), _FONT, 'mm')
         draw.rounded_rectangle([box[0]-4, box[1]-3, box[2]+4, box[3]+3], 4, (20, 20, 20))
@@ -217,7 +222,8 @@ def encoded(
     picture:Image.Image,
 ) -> bytes: # A JPEG file
     "A picture as it travels to the browser"
-    out = io.BytesIO(); picture.save(out, 'JPEG', quality=92, subsampling=0)
+    out = io.BytesIO()
+    picture.save(out, 'JPEG', quality=92, subsampling=0)
     return out.getvalue()
 
 # %% ../nbs/workshop/viewer.ipynb #ce328258
@@ -306,11 +312,13 @@ export default { render };
 _STYLE = '''
 .tcl-frame { position: relative; line-height: 0; cursor: crosshair; user-select: none; overflow: hidden; }
 .tcl-frame canvas { width: 100%; display: block; } .tcl-frame .tcl-right { position: absolute; inset: 0; height: 100%; }
-.tcl-line { position: absolute; top: 0; bottom: 0; width: 14px; margin-left: -7px; cursor: ew-resize; touch-action: none;
+.tcl-line { position: absolute; top: 0; bottom: 0; width: 14px; margin-left: -7px; cursor: ew-resize;
+  touch-action: none;
   background: linear-gradient(to right, transparent 5px, #222 5px 6px, #fff 6px 8px, #222 8px 9px, transparent 9px); }
 .tcl-ring { position: absolute; width: 14px; height: 14px; margin: -9px; border: 2px solid #fff; border-radius: 50%;
   box-shadow: 0 0 0 2px #222, inset 0 0 0 1px #222; pointer-events: none; }
-.tcl-name { position: absolute; top: 6px; padding: 3px 7px; border-radius: 4px; background: #222c; color: #fff; font: 13px/1.3 sans-serif; pointer-events: none; }
+.tcl-name { position: absolute; top: 6px; padding: 3px 7px; border-radius: 4px; background: #222c; color: #fff;
+  font: 13px/1.3 sans-serif; pointer-events: none; }
 .tcl-first { left: 6px; } .tcl-second { right: 6px; }
 .tcl-bar { width: calc(100% + 16px); margin: 6px -8px 0; }
 .tcl-frame [hidden], .tcl-bar[hidden] { display: none; }

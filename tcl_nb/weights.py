@@ -20,7 +20,8 @@ def read_safetensors(
     try:
         with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
     except Exception as e:
-        raise TclError(f"cannot read {what} from '{path}': {'No such file or directory' if isinstance(e, FileNotFoundError) else e}") from e
+        raise TclError(f"cannot read {what} from '{path}': "
+                       f"{'No such file or directory' if isinstance(e, FileNotFoundError) else e}") from e
 
 # %% ../nbs/workshop/weights.ipynb #015aca04
 class Unfilled(TorchFunctionMode):
