@@ -14,7 +14,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt, open_clip, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from . import __version__
-from .core import TclError, fingerprint, fit_size, legible, named_function, overlay, resize, titled, weights_hash, writing
+from .core import TclError, fingerprint, fit_size, legible, named_function, overlay, resize, titled
+from .core import weights_hash, writing
 from .clip import FrozenCLIP, TextTable
 from .benchmarks import Benchmark
 from .segmentation import tcl_system

@@ -2,9 +2,9 @@
 
     python tools/bench_trunk.py [--side 224] [--threads 1] [--turns 3]
 
-A ViT-B/16 of the published size with seeded random weights reads one random picture, by turns in both types; the faster turn of
-each counts, in the process's own time. 'instructions' are those that the processor has for bfloat16 (Linux says so).
-The last line is JSON.
+A ViT-B/16 of the published size with seeded random weights reads one random picture, by turns in both types; the
+faster turn of each counts, in the process's own time. 'instructions' are those that the processor has for bfloat16
+(Linux says so). The last line is JSON.
 """
 import argparse, json, re, time
 from pathlib import Path
