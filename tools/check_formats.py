@@ -1,6 +1,6 @@
 """Do the files of a folder open in other programs? Round trips by their own readers, mask for mask.
 
-    pip install supervision        # not among the package's requirements
+    pip install supervision datumaro        # neither is among the package's requirements
     python tools/check_formats.py [--pictures 6]
 
 Labels scenes of the small world with `tcl_segment --save coco,instances`, and gives the two joint json files to
@@ -9,11 +9,13 @@ Labels scenes of the small world with `tcl_segment --save coco,instances`, and g
 * supervision's DetectionDataset.from_coco: the same, pixel for pixel;
 * from there to YOLO's text files of polygons (as_yolo), and back by from_yolo. A polygon can't hold a hole or a part of one
   pixel, so here the intersection over union of all masks is printed; and
-* from there to Pascal VOC's folder of boxes (as_pascal_voc) and back: every box must be there.
+* from there to Pascal VOC's folder of boxes (as_pascal_voc) and back: every box must be there;
+* datumaro, CVAT's own converter, from COCO's layout (annotations/instances_default.json, images/default/): pixel for pixel;
+* from there to CVAT's xml of polygons and back, with the intersection over union of all masks once more.
 
 Exit code 1 when something differs.
 """
-import argparse, json, sys, tempfile
+import argparse, json, logging, shutil, sys, tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 import numpy as np
@@ -88,6 +90,45 @@ def through_voc(read, folder):
     if count[0] != count[1]: sys.exit(f'Pascal VOC: {count[1]} boxes of {count[0]}')
     return count[1]
 
+def by_datumaro(path, folder, labels):
+    "The same with datumaro's reader, which wants COCO's own layout of folders → (its data set, number of masks)"
+    import datumaro as dm
+    root = folder/f'as_coco_{path.stem}'
+    shutil.copytree(folder/'photos', root/'images'/'default')
+    (root/'annotations').mkdir()
+    shutil.copy(path, root/'annotations'/'instances_default.json')
+    read = dm.Dataset.import_from(str(root), 'coco_instances')
+    if len(read) != len(labels): sys.exit(f'datumaro: {len(read)} pictures of {len(labels)}')
+    number = 0
+    for item in read:
+        marks = [mark for mark in item.annotations if mark.type == dm.AnnotationType.mask]
+        truth = labels[f'{item.id}.png']
+        masks = [mark.image.astype(bool) for mark in marks]
+        if not (drawn(masks, [mark.label for mark in marks], truth.shape) == truth).all():
+            sys.exit(f'datumaro: the masks of {item.id} differ')
+        number += len(marks)
+    return read, number
+
+def through_cvat(read, folder, labels):
+    "As CVAT's polygons and back → (polygons, intersection over union of all classes' pixels together, in percent)"
+    import datumaro as dm
+    logging.disable(logging.WARNING) # CVAT's xml has no place for 'is_crowd', and datumaro says so for each mask
+    read.transform('masks_to_polygons')
+    read.export(str(folder/'cvat'), 'cvat', save_media=True)
+    back = dm.Dataset.import_from(str(folder/'cvat'), 'cvat')
+    polygons = sum(mark.type == dm.AnnotationType.polygon for item in back for mark in item.annotations)
+    back.transform('polygons_to_masks')
+    both = either = 0
+    for item in back:
+        truth = labels[f'{item.id}.png']
+        for k in range(1, truth.max() + 1):
+            masks = [mark.image.astype(bool) for mark in item.annotations
+                     if mark.type == dm.AnnotationType.mask and mark.label == k - 1]
+            found = np.any(masks, 0) if masks else np.zeros(truth.shape, bool)
+            both += (found & (truth == k)).sum()
+            either += (found | (truth == k)).sum()
+    return polygons, 100*both/either
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--pictures', type=int, default=6)
@@ -104,5 +145,9 @@ def main():
         print(f'instances.json by supervision: {sum(len(found) for _, _, found in read)} masks, every pixel the same')
         print('to YOLO and back: {} polygons, IoU {:.1f} %'.format(*through_yolo(read, folder)))
         print(f'to Pascal VOC and back: {through_voc(read, folder)} boxes')
+        for kind in ('coco', 'instances'):
+            read, n = by_datumaro(folder/'masks'/f'{kind}.json', folder, labels)
+            print(f'{kind}.json by datumaro: {n} masks, every pixel the same')
+        print('to CVAT and back: {} polygons, IoU {:.1f} %'.format(*through_cvat(read, folder, labels)))
 
 if __name__ == '__main__': main()
