@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 # %% ../nbs/workshop/files.ipynb #dcc54243
 class TclError(Exception):
     "A mistake that the user can mend: one line that names the file, word or option at fault and what would be right"
+    def __str__(self): return ' '.join(super().__str__().splitlines()) # a name that is quoted may have several
 
 # %% ../nbs/workshop/files.ipynb #367fcafd
 class Unreachable(TclError):
