@@ -22,7 +22,7 @@ from .segmentation import Segmenter, read_classes
 def fix_padding(
     module:nn.Module, # Changed in place
 ) -> None:
-    "Exchange convolutions that pad by the picture's size for equal ones with a padding of their own, where strides divide sizes"
+    "Exchange convolutions that pad by the picture's size for equal ones with a fixed padding"
     for name, child in module.named_children():
         if not isinstance(child, Conv2dSame):
             fix_padding(child)
@@ -225,7 +225,8 @@ def differences(
 def arguments():
     "The options of `tcl_export`"
     ap = Arguments(prog='tcl_export', description="Write a model's way from picture to dense embedding as a file, and words as a table.")
-    ap.add_argument('model', help="'tcl' (published, fetched once), 'photo', 'small', a file or folder with a grounder, or a hub id")
+    ap.add_argument('model', help="'tcl' (published, fetched once), 'photo', 'small', a file or folder with a "
+                    "grounder, or a hub id")
     ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
     ap.add_argument('--out', default='export', help='folder for the files (default: %(default)s)')
     ap.add_argument('--format', nargs='+', default=['onnx'], metavar='FORMAT', help=f"{' or '.join(FORMATS)}, or both (default: onnx)")

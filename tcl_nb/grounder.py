@@ -45,7 +45,8 @@ def _in_folder(folder):
     if (folder/'last.safetensors').is_file() or (folder/'log.csv').is_file():
         best = folder/'best.safetensors'
         raise TclError(f"the training run in '{folder}' is not finished: it has no grounder.safetensors yet" + f"; the best so far is '{best}'"*best.is_file())
-    raise TclError(f"cannot read a grounder from '{folder/_WEIGHTS}': No such file, and no grounder.safetensors beside it")
+    raise TclError(f"cannot read a grounder from '{folder/_WEIGHTS}': No such file, "
+                   'and no grounder.safetensors beside it')
 
 def _find(name, **hub):
     "The file that a name stands for; `hub`: arguments of `hf_hub_download`"
@@ -81,7 +82,8 @@ def _open(path):
         return weights, dict(clip=clip, pretrained=pretrained, decoder=True)
     weights, meta = read_safetensors(path, 'a grounder')
     if 'tcl_nb checkpoint' in meta:
-        raise TclError(f"'{path}' is where a training run stood, and no grounder: give grounder.safetensors beside it, or the run's folder")
+        raise TclError(f"'{path}' is where a training run stood, and no grounder: give grounder.safetensors "
+                       "beside it, or the run's folder")
     if not {'w', 'b'} <= weights.keys():
         raise TclError(f"'{path}' is not a grounder: it has other weights, and no w and b")
     try: known = {k: v for k, v in json.loads(meta.get('grounder', '{}')).items() if isinstance(v, str)}

@@ -200,7 +200,8 @@ def _column(there, wanted, usual, path, what):
     headless = any(str(name).lower().split('#')[0].endswith((*ENDINGS, *HEIF)) for name in there)
     there = (', '.join(map(repr, there)) or 'none') + ' (the first line must name the columns)'*headless
     raise NoColumn(f"'{path}' has no column {wanted!r}: it has {there}" if wanted else
-                   f"'{path}' has no column for the {what}: it has {there}; expected one of {', '.join(usual)}, or name it")
+                   f"'{path}' has no column for the {what}: it has {there}; "
+                   f"expected one of {', '.join(usual)}, or name it")
 
 def find_columns(
     there, # Names of the table's columns

@@ -203,7 +203,9 @@ _KINDS = dict(smallworld=_smallworld, wds=_wds, folder=_folder, parquet=_parquet
 
 # %% ../nbs/workshop/sources.ipynb #3f76b3e7
 def open_source(
-    spec:str, # 'smallworld', 'wds:FOLDER_OR_GLOB' (or a range as webdataset has it, 'wds:{00000..00099}.tar'), 'folder:PATH', 'csv:FILE', 'parquet:FOLDER_OR_GLOB', 'maps:FOLDER' or 'hub:USER/NAME'
+    # 'smallworld', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER_OR_GLOB', 'maps:FOLDER', 'hub:USER/NAME', or
+    # 'wds:FOLDER_OR_GLOB' (or a range as webdataset has it, 'wds:{00000..00099}.tar')
+    spec:str,
     image:str=None, # Column of the pictures in a table; found by its usual names when None
     caption:str=None, # Column of the captions in a table, or their name in a shard's .json; found by its usual names when None
 ) -> Source: # Raises TclError that names what is missing

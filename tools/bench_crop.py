@@ -2,14 +2,15 @@
 
     python tools/bench_crop.py [--threads 2] [--turns 3] [--models photo large] [--clock cpu]
 
-Photographs of scikit-image and the words below, with two models. 'photo' comes with the package: its weights are trained, so
-its labels can be compared. It reads pictures whole by itself; here its windows are as wide as the short side and half as far
-apart, which is the published system's rule. 'large' is a ViT-B/16 of the published size, with the published settings and
-seeded random weights: its labels mean nothing and are left out, its seconds are those of real weights.
+Photographs of scikit-image and the words below, with two models. 'photo' comes with the package: its weights are
+trained, so its labels can be compared. It reads pictures whole by itself; here its windows are as wide as the short
+side and half as far apart, which is the published system's rule. 'large' is a ViT-B/16 of the published size, with the
+published settings and seeded random weights: its labels mean nothing and are left out, its seconds are those of real
+weights.
 
 A line says how many windows a photograph has, the seconds with windows and whole (the faster of several turns, taken
-alternately; loading and words are not counted; --clock cpu counts the process's own time, on a machine that does other things),
-and the share of pixels whose label is the same. Prints a table, and as the last line JSON.
+alternately; loading and words are not counted; --clock cpu counts the process's own time, on a machine that does other
+things), and the share of pixels whose label is the same. Prints a table, and as the last line JSON.
 """
 import argparse, json, time
 import torch
@@ -59,7 +60,8 @@ def main():
     ap.add_argument('--clock', choices=CLOCKS, default='wall', help="'cpu' counts the process's own time only")
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"{'model':<7}{'photograph':<19}{'size':>9}{'windows':>9}{'seconds':>9}{'whole':>8}{'of it':>7}{'same labels':>13}")
+    print(f"{'model':<7}{'photograph':<19}{'size':>9}{'windows':>9}{'seconds':>9}{'whole':>8}{'of it':>7}"
+          f"{'same labels':>13}")
     report = dict(threads=args.threads, clock=args.clock, turns=args.turns, torch=torch.__version__)
     for model in args.models:
         segmenter, rows = segmenter_of(model), []

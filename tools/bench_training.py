@@ -1,7 +1,7 @@
 """Time and memory of training: the package's step beside the straightforward form of the published one, side by side.
 
-    python tools/bench_training.py [--only loss|step|arithmetic] [--texts 64 256 1024] [--images 64] [--batch 4] [--threads 2] [--device cpu]
-                                   [--before FOLDER] [--turns 3] [--clock cpu]
+    python tools/bench_training.py [--only loss|step|arithmetic] [--texts 64 256 1024] [--images 64] [--batch 4]
+                                   [--threads 2] [--device cpu] [--before FOLDER] [--turns 3] [--clock cpu]
 
 Seeded random weights of ViT-B/16's sizes at 224 pixels; every measurement is made in a process of its own.
 
@@ -15,8 +15,8 @@ The plain form computes all pairs at once, convolves up-sampled maps with 3×3 k
 the frozen tower's dense path, which nothing uses. Prints tables; the last line is JSON with the ratios of ours to plain.
 
 With --before, a folder with another version of the package, its form is measured by turns with ours, and a second line for each
-measurement says ours in parts of it. With --turns the forms take turns several times, and the fastest turn of each counts. On a
-machine that does other things, --clock cpu counts a process's own time.
+measurement says ours in parts of it. With --turns the forms take turns several times, and the fastest turn of each
+counts. On a machine that does other things, --clock cpu counts a process's own time.
 """
 import argparse, json
 import torch, torch.nn.functional as F
@@ -190,8 +190,9 @@ def pair(kind, args, **sizes):
     for _ in range(args.turns):
         turns.append({})
         for form in forms:
-            options = ['--kind', kind, '--form', 'plain' if form == 'plain' else 'ours', '--clock', args.clock, '--threads',
-                       args.threads, '--repeats', args.repeats*(2 if kind == 'step' else 1), '--device', args.device]
+            options = ['--kind', kind, '--form', 'plain' if form == 'plain' else 'ours', '--clock', args.clock,
+                       '--threads', args.threads, '--repeats', args.repeats*(2 if kind == 'step' else 1),
+                       '--device', args.device]
             for k, v in sizes.items(): options += [f'--{k}', v]
             turns[-1][form] = in_a_process(__file__, options, args.threads, args.before if form == 'before' else None)
     out = {form: min((turn[form] for turn in turns), key=lambda found: found['seconds']) for form in forms}

@@ -10,7 +10,8 @@ Labels scenes of the small world with `tcl_segment --save coco,instances`, and g
 * from there to YOLO's text files of polygons (as_yolo), and back by from_yolo. A polygon can't hold a hole or a part of one
   pixel, so here the intersection over union of all masks is printed; and
 * from there to Pascal VOC's folder of boxes (as_pascal_voc) and back: every box must be there;
-* datumaro, CVAT's own converter, from COCO's layout (annotations/instances_default.json, images/default/): pixel for pixel;
+* datumaro, CVAT's own converter, from COCO's layout (annotations/instances_default.json, images/default/): pixel for
+  pixel;
 * from there to CVAT's xml of polygons and back, with the intersection over union of all masks once more.
 
 Exit code 1 when something differs.

@@ -16,13 +16,15 @@ Writes a json of all results, without their matrices, to --json (nbs/results/com
 
     python tools/compare.py --every [--scenes 100]
 
-asks every system under every protocol: TCL's, SCLIP's, NACLIP's, ClearCLIP's, MaskCLIP's, GroupViT's, SC-CLIP's and ResCLIP's, scaled
-down for the small world, where the last two then say what SCLIP's says and are left out. Nothing is trained: TCL is the grounder that --weights names (`small`). Writes nbs/results/protocols.json.
+asks every system under every protocol: TCL's, SCLIP's, NACLIP's, ClearCLIP's, MaskCLIP's, GroupViT's, SC-CLIP's and
+ResCLIP's, scaled down for the small world, where the last two then say what SCLIP's says and are left out. Nothing is
+trained: TCL is the grounder that --weights names (`small`). Writes nbs/results/protocols.json.
 The same of real weights, with the protocols as published, on the eight benchmarks or on those that --benchmark names:
 
     python tools/compare.py --every --clip openai --data /data --json FILE [--groupvit] [--archive FOLDER]
 
-and of other towers and of pictures of one's own; a tower that is no CLIP gets its own colours and templates, all else as published:
+and of other towers and of pictures of one's own; a tower that is no CLIP gets its own colours and templates, all else
+as published:
 
     python tools/compare.py --every --clip photo --images DIR --labels DIR --classes FILE [--limit 100] --json FILE
 
@@ -83,7 +85,8 @@ def rows_of(out):
                  threshold=r.used['background'], pictures=len(r.pictures),
                  miou=round(r.miou, 3), accuracy=round(r.accuracy, 3)) for folder, r in found]
     first = found[0][1]
-    return dict(command=shlex.join(['python', *sys.argv]), versions=first.versions, date=max(r.date for _, r in found), threads=1,
+    return dict(command=shlex.join(['python', *sys.argv]), versions=first.versions,
+                date=max(r.date for _, r in found), threads=1,
                 protocols={folder: r.protocol for folder, r in found}, rows=rows)
 
 def written(out, path):
@@ -97,7 +100,8 @@ def asked(args):
     own = [part for name in ('images', 'labels', 'classes') if getattr(args, name)
            for part in (f'--{name}', getattr(args, name))]
     if not (args.clip or args.images):
-        return args.weights or ['small'], 'small-tcl', ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
+        common = ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
+        return args.weights or ['small'], 'small-tcl', common
     weights = args.weights or ['photo' if args.clip == 'photo' else 'tcl']
     tower = [] if args.clip in (None, 'photo') else ['--clip', args.clip] # a grounder's file names its tower
     usual = usual_protocol(tower_for(weights[0], *tower[1:]))
@@ -142,13 +146,15 @@ def main():
     ap.add_argument('--weights', nargs='+', help='of TCL')
     ap.add_argument('--archive')
     ap.add_argument('--every', action='store_true', help='every system under every protocol; nothing is trained')
-    ap.add_argument('--clip', default=os.environ.get('TCL_NB_CLIP'), help='the tower: an open_clip tag, a file, or photo')
+    ap.add_argument('--clip', default=os.environ.get('TCL_NB_CLIP'),
+                    help='the tower: an open_clip tag, a file, or photo')
     ap.add_argument('--data', default=os.environ.get('TCL_NB_DATA'), help='the data root of the benchmarks')
     ap.add_argument('--benchmark', nargs='+', help='with --every: these alone')
     for option in ('--images', '--labels', '--classes'):
         ap.add_argument(option, help='with --every: pictures of your own, as for tcl_eval')
     ap.add_argument('--limit', type=int, help='with --every: only the first pictures of each set')
-    ap.add_argument('--groupvit', action='store_true', help='with --every: GroupViT too, from the hub, under its own protocol')
+    ap.add_argument('--groupvit', action='store_true',
+                    help='with --every: GroupViT too, from the hub, under its own protocol')
     ap.add_argument('--system', nargs='+', metavar='NAME', help='these alone, of SYSTEMS in chapter 11, or tcl; nothing is trained')
     ap.add_argument('--json')
     args = ap.parse_args()

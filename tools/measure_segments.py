@@ -8,10 +8,10 @@ standard deviation over 200 draws of as many scenes, with replacement, from the 
 
     python tools/measure_segments.py --json nbs/results/segments_photo.json --photographs FOLDER
 
-The same on photographs (FOLDER as for tools/measure_photographs.py), with the model `photo` and without a background. Sizes and power
-are those whose mIoU, added up over the sets, is best on their val parts without PAMR; the rows count the test parts. `gain_spread` is the
-standard deviation, over 200 draws of pictures with replacement, of the difference to the first row. Of the val parts 50 pictures of each
-set are read, of the test parts at most 150.
+The same on photographs (FOLDER as for tools/measure_photographs.py), with the model `photo` and without a background.
+Sizes and power are those whose mIoU, added up over the sets, is best on their val parts without PAMR; the rows count
+the test parts. `gain_spread` is the standard deviation, over 200 draws of pictures with replacement, of the difference
+to the first row. Of the val parts 50 pictures of each set are read, of the test parts at most 150.
 """
 import argparse, json, platform, time
 from datetime import date
