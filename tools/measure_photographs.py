@@ -88,9 +88,9 @@ class Sheet:
 def threshold(evaluation, folder):
     "The background threshold that is best on the set's val part"
     held = opened(folder, evaluation.classes.key, 'val')
-    labeller = Labeller(load_system(evaluation.system, evaluation.clip, evaluation.grounder, evaluation.used.blend),
-                        evaluation.clip,
-                        evaluation.used, held, prune=False)
+    used = evaluation.used
+    system = load_system(evaluation.system, evaluation.clip, evaluation.grounder, used.blend, used.affinity)
+    labeller = Labeller(system, evaluation.clip, used, held, prune=False)
     curve = threshold_curve(labeller, held)
     return max(curve, key=curve.get)
 
@@ -102,7 +102,7 @@ def measured(evaluation, sheet, **about):
     "A row, unless it is there"
     if sheet.has(evaluation.about): return
     result = evaluation.run(progress=False)
-    changed = {k: v for k, v in result.used.items() if v != PROTOCOLS['photo'].facts()[k] and k != 'name'}
+    changed = {k: v for k, v in result.used.items() if v != PROTOCOLS['photo'].facts().get(k) and k != 'name'}
     classes = {name: round(value, 1) for name, value in result.classes.items() if value == value}
     sheet.add(dict(**about, pictures=len(result.pictures), miou=round(result.miou, 2),
                    accuracy=round(result.accuracy, 2), settings=changed,
