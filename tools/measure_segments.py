@@ -1,10 +1,11 @@
 """What PAMR, superpixels and proxy affinity are worth to TCL's masks on the small world: rows of a json.
 
-    python tools/measure_segments.py --json nbs/results/segments.json [--scenes 300]
+    python tools/measure_segments.py --json nbs/results/segments.json [--scenes 300] [--weights small FILE …]
 
-The bundled grounder on the four test sets. The sizes of regions and the power of the affinity are chosen on the validation scenes, without
-PAMR, by the best mIoU there; each row's background threshold is the one that is best on the validation scenes for that row. `spread` is the
-standard deviation over 200 draws of as many scenes, with replacement, from the set.
+The bundled grounder, or several (`tcl_train small seed=K out=runs/sK` makes one), on the four test sets. The sizes of
+regions and the power of the affinity are those with the best mIoU of the first grounder on the validation scenes,
+without PAMR; each row's background threshold is the one that is best on the validation scenes for that row. `spread` is
+the standard deviation over 200 draws of as many scenes, with replacement, from the set.
 
     python tools/measure_segments.py --json nbs/results/segments_photo.json --photographs FOLDER
 
@@ -25,7 +26,7 @@ from tcl_nb.core import fit_size, normalise, resize, strips, writing
 from tcl_nb.evaluation import class_labels, confusion, label, mean_iou
 from tcl_nb.grounder import load_grounder
 from tcl_nb.pamr import pamr
-from measure_photographs import opened
+from measure_photographs import opened, short_name
 from tcl_nb.regions import felzenszwalb, region_means, slic
 from tcl_nb.segmentation import Segmenter, tcl_system
 from tcl_nb.settings import SMALL_SETTINGS
@@ -38,9 +39,14 @@ POWERS = 1., 2., 4., 8., 16.
 
 class Small:
     "The small world's sets, read once: pictures, truth, and TCL's masks for a power of the affinity"
-    def __init__(self, n):
+    def __init__(self, n, weights):
         self.world, self.clip, self.n = SmallWorld.load(), load_clip('small'), n
-        self.grounder, self.kept, self.cut = load_grounder('small', self.clip), {}, {}
+        self.cut, self.kept = {}, {}
+        self.take(weights)
+    def take(self, weights):
+        "Go on with another grounder"
+        self.grounder = load_grounder(weights, self.clip)
+        self.kept = {k: v for k, v in self.kept.items() if isinstance(k, str)} # scenes stay, masks go
     def scenes(self, name):
         if name not in self.kept: self.kept[name] = self.world.scenes(name, self.n, 0)
         return self.kept[name]
@@ -188,22 +194,26 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--json', type=Path, required=True)
     ap.add_argument('--scenes', type=int, default=300)
+    ap.add_argument('--weights', nargs='+', default=['small'], help='grounders of the small world')
     ap.add_argument('--photographs', type=Path, metavar='FOLDER', help='sets as tools/measure_photographs.py has them')
     args = ap.parse_args()
     if args.photographs:
         out = dict(on_photographs(args.photographs), date=date.today().isoformat(), versions=versions())
         with writing(args.json) as aside: aside.write_text(json.dumps(out, indent=1) + '\n')
         return
-    small = Small(args.scenes)
+    small = Small(args.scenes, args.weights[0])
     cut = chosen(small, [row(make=slic, **how) for how in SIDES])
     grown = chosen(small, [row(make=felzenszwalb, **how) for how in SCALES])
     alike = chosen(small, [row(power) for power in POWERS])
     rows = [row(alike['power']*near, pamr, made['make'], **made['how']) for near in (0, 1)
             for made in (row(), cut, grown) for pamr in (False, True)]
-    out = dict(command=f'python tools/measure_segments.py --json nbs/results/segments.json --scenes {args.scenes}',
-               date=date.today().isoformat(),
-               versions=versions(),
-               rows=[measured(small, one) for one in rows])
+    found = []
+    for weights in args.weights:
+        small.take(weights)
+        found += [dict(weights=short_name(weights), **measured(small, one)) for one in rows]
+    out = dict(command=f'python tools/measure_segments.py --json nbs/results/segments.json --scenes {args.scenes} '
+                       f"--weights {' '.join(args.weights)}",
+               date=date.today().isoformat(), versions=versions(), threads=torch.get_num_threads(), rows=found)
     with writing(args.json) as aside: aside.write_text(json.dumps(out, indent=1) + '\n')
 
 if __name__ == '__main__': main()
