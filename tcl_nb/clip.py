@@ -77,7 +77,8 @@ SMALL_TEMPLATES = ('{}', 'the {}', 'a {}', 'a picture of the {}', 'a scene with 
 
 def _small(path, name):
     "A small CLIP from its file"
-    hint = f"; weights of one of open_clip's models are read by its name, as in load_clip('ViT-B-16', '{path}')" if Path(path).is_file() else ''
+    hint = (f"; weights of one of open_clip's models are read by its name, as in load_clip('ViT-B-16', '{path}')"
+            if Path(path).is_file() else '')
     try: tensors, meta = read_safetensors(path, 'a small CLIP')
     except TclError as e: raise TclError(f'{e}{hint}') from e
     if 'tower' in meta: return _tower(tensors, meta, path, name)
@@ -113,9 +114,12 @@ def _quiet():
     "Without open_clip's remark that no weights were loaded"
     root, handler = logging.getLogger(), logging.NullHandler()
     def wanted(record): return 'No pretrained weights loaded' not in record.getMessage()
-    root.addHandler(handler); root.addFilter(wanted)
+    root.addHandler(handler)
+    root.addFilter(wanted)
     try: yield
-    finally: root.removeHandler(handler); root.removeFilter(wanted)
+    finally:
+        root.removeHandler(handler)
+        root.removeFilter(wanted)
 
 # %% ../nbs/workshop/clip.ipynb #74643df3
 def _is_archive(path):
@@ -154,12 +158,14 @@ def _reason(e):
     if isinstance(e, (AttributeError, IndexError, StopIteration)): return 'it holds no table of weights'
     if isinstance(e, ValueError): return textwrap.shorten(text, 200)
     if isinstance(e, (AssertionError, RuntimeError)) and 'PytorchStreamReader' not in text:
-        return f"its weights are of another model: {textwrap.shorten(re.sub(r'Error.s. in loading state_dict for .*?: ', '', text), 200)}"
+        return ("its weights are of another model: "
+                f"{textwrap.shorten(re.sub(r'Error.s. in loading state_dict for .*?: ', '', text), 200)}")
     return 'it is damaged, cut off, or no checkpoint at all'
 
 # %% ../nbs/workshop/clip.ipynb #ad89871b
 def _build(name, path, quick_gelu):
-    "One of open_clip's models with a checkpoint's weights; `quick_gelu` None leaves the activation to file and configuration"
+    """One of open_clip's models with a checkpoint's weights;
+    `quick_gelu` None leaves the activation to file and configuration"""
     try: archive = _archive_weights(path) if path and _is_archive(path) else {}
     except Exception as e: raise TclError(f"'{path}' is not a checkpoint of '{name}': {_reason(e)}") from e
     if quick_gelu is None and _OPENAI <= set(archive): quick_gelu = True
@@ -180,7 +186,8 @@ def _build(name, path, quick_gelu):
 
 # %% ../nbs/workshop/clip.ipynb #de7cdb06
 def _cached_or_there(repo, files):
-    "Path of the first of the files that lies in the hub's cache, or None; an exception at once if the hub can't be asked"
+    """Path of the first of the files that lies in the hub's cache,
+    or None; an exception at once if the hub can't be asked"""
     for file in files:
         if isinstance(path := huggingface_hub.try_to_load_from_cache(repo, file), str): return path
     huggingface_hub.file_exists(repo, files[0])
@@ -198,7 +205,8 @@ def _fetched(name, tag, entry):
         return open_clip.download_pretrained(entry)
     except Exception as e:
         reason = textwrap.shorten(str(e), 300).rstrip('.')
-        raise Unreachable(f"cannot fetch the weights '{tag}' of '{name}' from {repo or entry.get('url')}: {reason}{_ELSE}") from e
+        raise Unreachable(f"cannot fetch the weights '{tag}' of '{name}' from {repo or entry.get('url')}: "
+                          f"{reason}{_ELSE}") from e
 
 # %% ../nbs/workshop/clip.ipynb #1f5462e2
 from .pooling import tower_colours
@@ -213,20 +221,22 @@ def _open_clip(name, pretrained, quick_gelu):
         if quick_gelu is None and entry.get('quick_gelu'): quick_gelu = True
     elif pretrained and not Path(pretrained).is_file():
         tags = ', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'
-        raise Unreachable(f"'{pretrained}' is neither a file nor a set of weights for '{name}'; there are: {tags}{_ELSE}")
+        raise Unreachable(f"'{pretrained}' is neither a file nor a set of weights for '{name}'; there are: "
+                          f"{tags}{_ELSE}")
     model, tokenizer = _build(name, path, quick_gelu)
     mean, std = tower_colours(name, pretrained, model.visual)
     return FrozenCLIP(model, tokenizer, name, TCL_TEMPLATES, mean, std, pretrained)
 
 # %% ../nbs/workshop/clip.ipynb #12a706c0
-#: Models inside the package → their files; 'photo-minilm' is 'photo' with a sentence encoder in the place of its table of words
+#: Models inside the package → their files; 'photo-minilm' is 'photo'
+#: with a sentence encoder in the place of its table of words
 EMBEDDED = {'small': 'small_clip.safetensors', 'photo': 'photo_tower.safetensors',
             'photo-minilm': 'photo_tower.safetensors'}
 
 def load_clip(
-    name:str='small', # 'small', 'photo', 'photo-minilm', a file written by the appendix's command, or one of open_clip's ViT names
-    pretrained:str=None, # open_clip's tag, or a checkpoint: .safetensors, .pt (weights or a training checkpoint), OpenAI's archives; None: random weights from a fixed seed
-    quick_gelu:bool=None, # Activation of open_clip's models: QuickGELU or GELU; None: the one that the weights were trained with, as far as they tell
+    name:str='small', # 'small', 'photo', 'photo-minilm', a file of tcl_small_clip or tcl_align, or a ViT of open_clip
+    pretrained:str=None, # open_clip's tag, or a checkpoint of any kind below; None: random weights from a fixed seed
+    quick_gelu:bool=None, # The activation of open_clip's models: QuickGELU or GELU; None: what the weights tell
 ) -> FrozenCLIP: # On the CPU, float32, frozen
     "A frozen CLIP by name; raises `TclError` for a name or file that is wrong or a model that is not supported"
     name, pretrained = str(name), str(pretrained) if pretrained else None

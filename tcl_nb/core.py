@@ -33,7 +33,8 @@ _all_ = [ # for `from tcl_nb.core import *`
 
 # %% ../nbs/00_core.ipynb #097b848e
 IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)
-CLIP_MEAN, CLIP_STD = (.48145466, .4578275, .40821073), (.26862954, .26130258, .27577711) # What CLIP itself was trained with
+# What CLIP itself was trained with
+CLIP_MEAN, CLIP_STD = (.48145466, .4578275, .40821073), (.26862954, .26130258, .27577711)
 
 def normalise(
     image:torch.Tensor, # [...,3,H,W] uint8 in 0..255, or float in 0..1
@@ -88,7 +89,8 @@ def strips(
     values:int=2**24, # Values to have in memory at a time, about
 ): # Yields (first row, [N,rows,W]), from top to bottom
     "Bilinear up-sampling of maps to a photo's size, a strip of rows at a time"
-    H, W = size; rows = max(values//(len(maps)*W), 1)
+    H, W = size
+    rows = max(values//(len(maps)*W), 1)
     y0, y1, wy = _between(maps.shape[1], H, maps.device)
     for r in range(0, H, rows):
         part = slice(r, r+rows)
@@ -122,7 +124,9 @@ def show_image(
 ): # The axes
     "Draw a picture without ticks"
     ax = ax or plt.figure(figsize=(3, 3)).add_subplot()
-    ax.imshow(image.permute(1, 2, 0).numpy()); ax.set_title(title, fontsize=9); ax.axis('off')
+    ax.imshow(image.permute(1, 2, 0).numpy())
+    ax.set_title(title, fontsize=9)
+    ax.axis('off')
     return ax
 
 # %% ../nbs/00_core.ipynb #f75a7e1a
@@ -135,7 +139,8 @@ def palette(
 ) -> np.ndarray: # [n,3] uint8, red, green and blue
     "Colours for names 1 … n, none of them black: those of `COLOURS`, then hues a golden angle apart"
     bright = COLOURS[:-1]
-    more = [colorsys.hsv_to_rgb(i*.618034 % 1, (.55, .9)[i % 2], (.95, .75, .55)[i % 3]) for i in range(max(n - len(bright), 0))]
+    more = [colorsys.hsv_to_rgb(i*.618034 % 1, (.55, .9)[i % 2], (.95, .75, .55)[i % 3])
+            for i in range(max(n - len(bright), 0))]
     colours = [plt.matplotlib.colors.to_rgb(c) for c in bright[:n]] + more
     return (np.array(colours).reshape(n, 3)*255).round().astype(np.uint8)
 
@@ -156,7 +161,8 @@ def _helpers(missing):
             missing = missing - _letters(font.fname)
     if missing:
         letters = ''.join(sorted(map(chr, missing)))
-        warnings.warn(f"no font on this machine has the letters {letters[:20]}; pictures show ? in their place (a font such as Noto Sans CJK has them)")
+        warnings.warn(f"no font on this machine has the letters {letters[:20]}; pictures show ? in their place (a font "
+                      "such as Noto Sans CJK has them)")
     return families, missing
 
 def legible(
@@ -188,28 +194,34 @@ def overlay(
     title:str='', # Line above the picture
     opacity:float=.55, # Of the colours, in 0..1
     legend:bool=True, # Write the names of what is there under the picture
-    order=None, # Labels that are number 1, 2, …; those in the picture when None. Give two overlays the same, and they agree
+    order=None, # Labels that get the numbers 1, 2, …, the same ones in every overlay; None: those in the picture
 ): # The axes
-    "Lay labels over a picture: a colour, an outline and a number for each name, so that they can be told apart in print and without colour vision"
+    """Lay labels over a picture: a colour, an outline and a number for each
+    name, so that they can be told apart in print and without colour vision"""
     ax = show_image(image, ax)
     if title: titled(ax, title, fontsize=9)
     present = [int(i) for i in labels.unique() if 0 < i <= len(names)]
     for k, i in enumerate(present if order is None else order):
         if i not in present: continue
-        colour = palette(k+1)[k]/255; _paint(ax, (labels == i).numpy(), colour, opacity, str(k+1))
+        colour = palette(k+1)[k]/255
+        _paint(ax, (labels == i).numpy(), colour, opacity, str(k+1))
         ax.plot([], [], 's', color=tuple(colour), label=f'{k+1} {names[i-1]}')
     handles, told = ax.get_legend_handles_labels()
     if legend and handles:
         told, families = legible(told)
-        ax.legend(handles, told, loc='upper center', bbox_to_anchor=(.5, 0), prop=dict(size=7, family=families), frameon=False, ncols=2, handletextpad=.2, columnspacing=.8)
+        ax.legend(handles, told, loc='upper center', bbox_to_anchor=(.5, 0), prop=dict(size=7, family=families),
+                  frameon=False, ncols=2, handletextpad=.2, columnspacing=.8)
     return ax
 
 # %% ../nbs/00_core.ipynb #58ea5881
 def _paint(ax, region, colour, opacity, number):
     "Colour, outline and number of one region"
-    rgba = np.zeros((*region.shape, 4)); rgba[..., :3] = colour; rgba[..., 3] = opacity*region
+    rgba = np.zeros((*region.shape, 4))
+    rgba[..., :3] = colour
+    rgba[..., 3] = opacity*region
     ax.imshow(rgba)
-    if 0 < region.sum() < region.size and min(region.shape) > 1: ax.contour(region, [.5], colors=['white'], linewidths=1)
+    if 0 < region.sum() < region.size and min(region.shape) > 1:
+        ax.contour(region, [.5], colors=['white'], linewidths=1)
     y, x = _inside(region)
     ax.text(x, y, number, ha='center', va='center', fontsize=7, color='white',
             bbox=dict(boxstyle='round,pad=.15', fc='black', ec='none', alpha=.75))
@@ -219,7 +231,8 @@ def _inside(region):
     "A pixel well inside the region: the one that erosion removes last"
     step = -(-max(region.shape)//128)
     if step > 1 and region[::step, ::step].any(): return tuple(step*i for i in _inside(region[::step, ::step]))
-    m = torch.from_numpy(region)[None, None].float(); last = m
+    m = torch.from_numpy(region)[None, None].float()
+    last = m
     while m.any(): last, m = m, 1 - F.max_pool2d(F.pad(1-m, (1, 1, 1, 1), value=1), 3, 1)
     ys, xs = last[0, 0].nonzero().float().T
     k = ((ys-ys.mean())**2 + (xs-xs.mean())**2).argmin()

@@ -52,7 +52,9 @@ def learn(
     torch.manual_seed(seed)
     objective, start = Objective(clip, Grounder(clip, decoder, gate), weights), time.time()
     with tqdm(total=steps, desc=f'{row}, seed {seed}', unit='step') as bar:
-        def show(step, terms): bar.update(); bar.set_postfix(loss=f"{terms['total'].item():.3f}", refresh=False)
+        def show(step, terms):
+            bar.update()
+            bar.set_postfix(loss=f"{terms['total'].item():.3f}", refresh=False)
         train(objective, pairs(world, clip, steps, batch, seed), steps, lr, seed, show)
     return objective.grounder.eval(), time.time() - start
 
@@ -78,7 +80,8 @@ def table(
 ) -> str: # Text, one line for each name: the mean over seeds, and ± their standard deviation where they differ
     "The rows as a table"
     tests = [t for t in (*TESTS, 'designs') if t in rows[0]]
-    names = list(dict.fromkeys(r['row'] for r in rows)); wide = max(map(len, names))
+    names = list(dict.fromkeys(r['row'] for r in rows))
+    wide = max(map(len, names))
     lines = [f"{'mIoU, %':<{wide}}" + ''.join(f"{t.replace('_', ' '):>13}" for t in tests)]
     for name in names:
         mine = [r for r in rows if r['row'] == name]
@@ -92,8 +95,10 @@ def telling_scene(
     "The first scene of a test set that shows two different things, each on a twentieth of the picture or more"
     wanted, index = min(2, len(split.words)), 0
     while True:
-        scenes = world.scenes(split, 1, index); index += 1
-        share = torch.bincount(scenes.labels.flatten(), minlength=len(world.names))[:len(world.words)]/scenes.labels.numel()
+        scenes = world.scenes(split, 1, index)
+        index += 1
+        share = torch.bincount(scenes.labels.flatten(),
+                               minlength=len(world.names))[:len(world.words)]/scenes.labels.numel()
         words = [w for w, s in zip(world.words, share.tolist()) if s > 0]
         if len(words) == wanted and share[share > 0].min() > .05: return scenes, words
 
@@ -119,13 +124,17 @@ def draw_row(
     scenes, words = telling_scene(world, split)
     image, text, k = scenes.image[0], clip.class_embedding(split.names), split.names.index(words[0])
     show_image(image, axes[0], heading)
-    axes[0].text(.5, -.05, textwrap.fill(f'“{scenes.captions[0]}”', 22), fontsize=7, ha='center', va='top', transform=axes[0].transAxes)
+    axes[0].text(.5, -.05, textwrap.fill(f'“{scenes.captions[0]}”', 22), fontsize=7, ha='center', va='top',
+                 transform=axes[0].transAxes)
     for i, (when, system) in enumerate(zip(('before', 'after'), systems)):
         maps = system(normalise(image[None], clip.mean, clip.std), text)
-        axes[1+i].imshow(maps[0, k], vmin=0, vmax=1); axes[1+i].set_title(f'{when}: “{words[0]}”'); axes[1+i].axis('off')
+        axes[1+i].imshow(maps[0, k], vmin=0, vmax=1)
+        axes[1+i].set_title(f'{when}: “{words[0]}”')
+        axes[1+i].axis('off')
         top, best = F.interpolate(maps, size=image.shape[-2:], mode='bilinear', align_corners=False).max(1)
         labels = right_or_wrong(label(best, top, thresholds[i])[0], split.names, words)
-        overlay(image, labels, [*words, 'another name'], axes[3+i], f'{when}: all names', legend=False, order=range(1, len(words)+2))
+        overlay(image, labels, [*words, 'another name'], axes[3+i], f'{when}: all names', legend=False,
+                order=range(1, len(words)+2))
     key = '   '.join(f'{n} {w}' for n, w in enumerate([*words, 'another name'], 1))
     axes[3].text(1.04, -.05, key, fontsize=7, ha='center', va='top', transform=axes[3].transAxes)
     for ax in axes: ax.title.set_fontsize(8)
@@ -136,9 +145,11 @@ def draw(
     extra=None, # (world, Split) of a further row
 ): # A matplotlib figure
     "One row each for seen words, words that training never used, a design that nobody saw, and the user's own"
-    rows = [('seen words', world, world.split('seen')), ('new words', world, world.split('new_words')), ('new design', world, world.split('new_designs'))]
+    rows = [('seen words', world, world.split('seen')), ('new words', world, world.split('new_words')),
+            ('new design', world, world.split('new_designs'))]
     if extra: rows.append(('your designs', *extra))
-    fig, axes = plt.subplots(len(rows), 5, figsize=(7, 1.95*len(rows)), dpi=100, gridspec_kw=dict(wspace=.08, hspace=.5))
+    fig, axes = plt.subplots(len(rows), 5, figsize=(7, 1.95*len(rows)), dpi=100,
+                             gridspec_kw=dict(wspace=.08, hspace=.5))
     fig.subplots_adjust(left=.01, right=.99, top=1 - .17/len(rows), bottom=.22/len(rows))
     for axs, (heading, w, split) in zip(axes, rows): draw_row(axs, w, clip, split, systems, thresholds, heading)
     return fig
@@ -147,7 +158,8 @@ def draw(
 def arguments():
     "The options of `tcl_demo`"
     ap = Arguments(prog='tcl_demo',
-                   description='TCL on the small world: train from captions alone, compare with the start, draw what was learned.')
+                   description='TCL on the small world: train from captions alone, compare with the start, draw what '
+                               'was learned.')
     ap.add_argument('--steps', type=int, default=STEPS,
                     help='training steps (default: %(default)s, two to four minutes on two cores)')
     ap.add_argument('--batch', type=int, default=32, help='pairs in a step (default: %(default)s)')

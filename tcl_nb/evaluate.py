@@ -34,24 +34,30 @@ def arguments():
                     help="pictures of one's own, with --labels (PNGs of the same names) and --classes")
     ap.add_argument('--labels', metavar='DIR', help='their labels')
     ap.add_argument('--classes', metavar='FILE',
-                    help="names in label order, one a line: 'cat' or 'person=man,woman'; 'background' (or '_background_') first makes label 0 background")
+                    help="names in label order, one a line: 'cat' or 'person=man,woman'; 'background' (or "
+                         "'_background_') first makes label 0 background")
     ap.add_argument('--ignore-zero', action='store_true',
                     help="in these labels 0 doesn't count, and names count from 1")
     ap.add_argument('--weights', nargs='+', default=['tcl'], metavar='NAME',
-                    help="'tcl' (published, fetched once; default), 'small', 'photo', files or folders with grounders of one tower, or hub ids; of several, tables show mean and spread")
-    ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the grounder was trained with)")
+                    help="'tcl' (published, fetched once; default), 'small', 'photo', files or folders with grounders "
+                         "of one tower, or hub ids; of several, tables show mean and spread")
+    ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the grounder was "
+                                   "trained with)")
     ap.add_argument('--system', nargs='+', default=['tcl'], metavar='NAME',
                     help="tcl (default), maskclip, sclip, …, or module:function, a function of the tower")
     ap.add_argument('--archive', metavar='FOLDER',
-                    help='pictures that --system reco retrieves from; they are embedded once, which goes on where it was stopped')
+                    help='pictures that --system reco retrieves from; they are embedded once, which goes on where '
+                         'it was stopped')
     ap.add_argument('--archive-file', metavar='FILE',
                     help='where their embeddings are kept (.npy; default: a hidden file in the folder)')
     ap.add_argument('--context', nargs='*', metavar='WORD',
-                    help='words that ReCo leaves out (default: the published ones, tree sky building road person; no word: none)')
+                    help='words that ReCo leaves out (default: the published ones, tree sky building road person; '
+                         'no word: none)')
     ap.add_argument('--groupvit', default='nvidia/groupvit-gcc-yfcc',
                     help='where --system groupvit comes from: a hub id or a folder (default: %(default)s)')
     ap.add_argument('--protocol',
-                    help=f"{', '.join(PROTOCOLS)} (default: tcl; small-tcl or photo for the towers of these names, groupvit for GroupViT)")
+                    help=f"{', '.join(PROTOCOLS)} (default: tcl; small-tcl or photo for the towers of these names, "
+                         "groupvit for GroupViT)")
     ap.add_argument('--set', nargs='+', default=[], metavar='FIELD=VALUE',
                     help='change the protocol, as in short=336 pamr=false')
     ap.add_argument('--show', action='store_true', help='print the protocol and evaluate nothing')
@@ -108,10 +114,12 @@ def _tell_zero(own, few=4):
     "Say it if 0 may be a background that the names don't begin with: it is what most pixels of the first pictures are"
     numbers = torch.cat([own[i][1].flatten() for i in range(min(few, len(own)))])
     if len(own.names) > 1 and (numbers == 0).sum() > (numbers != 255).sum()/2:
-        warnings.warn(f"most pixels of '{own.key}' are 0, which is '{own.names[0]}' here, the first name; if 0 is background, write 'background' before it, or give --ignore-zero")
+        warnings.warn(f"most pixels of '{own.key}' are 0, which is '{own.names[0]}' here, the first name; if 0 is "
+                      "background, write 'background' before it, or give --ignore-zero")
 
 def _check_labels(own):
-    "Raise `TclError` for a benchmark of one's own in which no name can be right or wrong; as a rule the first picture tells"
+    """Raise `TclError` for a benchmark of one's own in which no
+    name can be right or wrong; as a rule the first picture tells"""
     seen = set()
     for i in range(len(own)):
         seen.update(own[i][1].unique().tolist())
@@ -119,14 +127,17 @@ def _check_labels(own):
     if seen == {255}: raise TclError(f"the labels of '{own.key}' never count: all pixels are 255, which says 'ignored'")
     told = ', '.join(map(str, sorted(seen)))
     if own.background:
-        raise TclError(f"the labels of '{own.key}' have none of the names: all pixels are {told} (0 is background, 255 is ignored, names count from 1)")
+        raise TclError(f"the labels of '{own.key}' have none of the names: all pixels are {told} (0 is background, 255 "
+                       "is ignored, names count from 1)")
     if 255 in seen:
-        raise TclError(f"the labels of '{own.key}' are {told} only, the first name and 'ignored': where 255 means a thing, write 1, and 'background' before its name")
+        raise TclError(f"the labels of '{own.key}' are {told} only, the first name and 'ignored': where 255 means a "
+                       "thing, write 1, and 'background' before its name")
 
 def _checked(args):
     "Look at everything that can be looked at before weights are loaded"
     if not (args.benchmark or args.images or args.show):
-        raise TclError('give --benchmark, one or more of ' + ', '.join(BENCHMARKS) + '; or --images, --labels and --classes')
+        raise TclError('give --benchmark, one or more of ' + ', '.join(BENCHMARKS)
+                       + '; or --images, --labels and --classes')
     for option in ('archive', 'archive_file', 'context'):
         if getattr(args, option) is not None and not any(s.startswith('reco') for s in args.system):
             raise TclError(f"--{option.replace('_', '-')} is for --system reco")
@@ -162,7 +173,8 @@ def _options(args, name):
 
 def _task(args, name, classes, clip, grounder, stated, settled, table):
     "One system on one benchmark"
-    label = f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity' else name
+    label = (f"tcl on {grounder.config['attention']}" if name == 'tcl' and grounder.config['attention'] != 'identity'
+             else name)
     return Evaluation(name, clip, classes, settled, grounder, label, torch.bfloat16 if args.bf16 else torch.float32,
                       stated, args.chunk, table, options=_options(args, name))
 
@@ -228,7 +240,8 @@ def evaluate_all(args, protocol) -> list: # Results, in the order they were aske
         tasks += [(name, load_grounder(w, clip).to(clip.device).eval())
                   for w in args.weights] if name == 'tcl' else [(name, None)]
     for name, grounder in tasks:
-        tower = named_function('tcl_nb.baselines:load_groupvit')(args.groupvit).to(device) if name == 'groupvit' else clip
+        tower = (named_function('tcl_nb.baselines:load_groupvit')(args.groupvit).to(device) if name == 'groupvit'
+                 else clip)
         stated = _protocol(args, 'groupvit') if name == 'groupvit' else protocol
         settled, opened = stated, _opened(args, stated)
         if stated.validation and any(b.background for b in opened):
@@ -275,10 +288,12 @@ def published_validation(
     pictures:int=None, # Of each list; None: all
     protocol:Protocol=None, # PROTOCOLS['tcl'] when None
 ) -> dict: # {'miou': mean of both, 'voc20': …, 'context59': …}, in percent
-    "mIoU on the training pictures of VOC20 and Context59, as the authors watched it; raises `TclError` where the data isn't at hand"
+    """mIoU on the training pictures of VOC20 and Context59, as the
+    authors watched it; raises `TclError` where the data isn't at hand"""
     data = os.environ.get('TCL_NB_DATA')
     if not data:
-        raise TclError('evaluate: set the environment variable TCL_NB_DATA to the data root, the folder that holds VOCdevkit')
+        raise TclError('evaluate: set the environment variable TCL_NB_DATA to the data root, the folder that '
+                       'holds VOCdevkit')
     protocol, grounder = protocol or PROTOCOLS['tcl'], grounder.eval()
     found = {}
     for key in ('voc20', 'context59'):

@@ -43,7 +43,8 @@ def small_scenes(
             layout = world.layout(split, i)
             words = dict.fromkeys(world.tile_words[t.tile] for t in layout.things)
             if len(words) < 2 or found == n: continue
-            found += 1; names = dict.fromkeys([*words, *(STUFF[k] for k, *_ in layout.stuff)])
+            found += 1
+            names = dict.fromkeys([*words, *(STUFF[k] for k, *_ in layout.stuff)])
             out[f'{kind} {found}'] = world.draw([layout]).image[0], ', '.join(names)
     return out
 
@@ -67,12 +68,14 @@ def sample_pictures(
 ) -> dict: # Name → (picture, words)
     "Pictures to begin with, first those that the model was made for"
     if not isinstance(segmenter.clip.tokenizer, WordTokenizer): return {**photographs(), **small_scenes()}
-    return {**small_scenes(), **{name: (picture, '') for name, (picture, _) in photographs().items()}} # whose words it may not know
+    # whose words it may not know
+    return {**small_scenes(), **{name: (picture, '') for name, (picture, _) in photographs().items()}}
 
 def compared(
     segmenter:Segmenter, # The one to explore
 ) -> dict: # Name → Segmenter
-    "A segmenter, and the systems of chapter 11 on the same tower, by their names there; not ReCo, which wants an archive"
+    """A segmenter, and the systems of chapter 11 on the same tower,
+    by their names there; not ReCo, which wants an archive"""
     s, shared = segmenter, dict(device=segmenter.device, dtype=segmenter.dtype, table=segmenter.table)
     others = {name: Segmenter(s.clip, None, s.settings, make(s.clip), name=name, **shared)
               for name, make in systems_for(s.clip).items()}
@@ -100,9 +103,12 @@ class Explorer:
         self.systems = systems if isinstance(systems, dict) else compared(systems)
         self.usual, self.out = next(iter(self.systems.values())), Path(out) # whose settings the page begins with
         self.pictures = dict(pictures or sample_pictures(self.usual))
-        self.image, self.name, self.readings, self.views, self.classes, self.how = None, '', {}, {}, {}, {} # what is shown
+        # what is shown
+        self.image, self.name, self.readings, self.views, self.classes, self.how = None, '', {}, {}, {}, {}
         self.suggested, self.pixel, self.winner, self.busy = '', None, None, False
-        self._make_controls(); self._make_page(); self._wire()
+        self._make_controls()
+        self._make_page()
+        self._wire()
         self._do(self._choose)
 
     @property
@@ -118,10 +124,13 @@ def _make_controls(self:Explorer):
     s, names = self.usual.settings, list(self.systems)
     self.picture = W.Dropdown(options=list(self.pictures), description='picture')
     self.upload = W.FileUpload(accept='image/*', description='own picture')
-    self.words = W.Text(description='words', continuous_update=False, layout=W.Layout(width='auto'), placeholder='cat, dog; person=man,woman')
+    self.words = W.Text(description='words', continuous_update=False, layout=W.Layout(width='auto'),
+                        placeholder='cat, dog; person=man,woman')
     self.system = W.Dropdown(options=names, description='system')
     self.compare = W.Dropdown(options=['none', *names], description='compare')
-    self.threshold, self.opacity, self.blend = _share('threshold', self._usual_threshold(s.pamr)), _share('opacity', .55), _share('blend', s.blend)
+    self.threshold = _share('threshold', self._usual_threshold(s.pamr))
+    self.opacity = _share('opacity', .55)
+    self.blend = _share('blend', s.blend)
     self.pamr = W.Checkbox(s.pamr, description='PAMR: edges follow colours')
     self.x, self.y = (W.IntSlider(0, min=0, max=1, description=f'pixel {axis}') for axis in 'xy')
     self.save_picture, self.save_masks = W.Button(description='save picture'), W.Button(description='save masks')
@@ -143,8 +152,10 @@ def _make_page(self:Explorer):
     right = W.VBox([self.threshold, self.opacity, self.blend, self.pamr, self.system, self.compare, self.x, self.y,
                     self.scores, self.heat])
     self.column = left.layout
-    self.page = W.VBox([W.HBox([self.picture, self.upload, self.save_picture, self.save_masks], layout=W.Layout(flex_flow='row wrap')), self.words, self.message,
-                        W.HBox([left, right], layout=W.Layout(flex_flow='row wrap', grid_gap='16px'))], layout=W.Layout(max_width='980px'))
+    self.page = W.VBox([W.HBox([self.picture, self.upload, self.save_picture, self.save_masks],
+                               layout=W.Layout(flex_flow='row wrap')), self.words, self.message,
+                        W.HBox([left, right], layout=W.Layout(flex_flow='row wrap', grid_gap='16px'))],
+                       layout=W.Layout(max_width='980px'))
 
 # %% ../nbs/13_explorer.ipynb #f8f04453
 def _vocabulary(segmenter):
@@ -152,13 +163,15 @@ def _vocabulary(segmenter):
     tokenizer = segmenter.clip.tokenizer
     if not isinstance(tokenizer, WordTokenizer): return ''
     names = ', '.join(n for n in SmallWorld.load().names if all(w in tokenizer.index for w in n.split()))
-    return f'<details style="line-height:1.4"><summary>words that this model knows</summary>{html.escape(names)}</details>'
+    return ('<details style="line-height:1.4"><summary>words that this model '
+            f'knows</summary>{html.escape(names)}</details>')
 
 # %% ../nbs/13_explorer.ipynb #89368d24
 @patch
 def _wire(self:Explorer):
     "Which control calls which step"
-    steps = {self._choose: [self.picture], self._take: [self.upload], self._rescore: [self.words, self.blend, self.system, self.compare],
+    steps = {self._choose: [self.picture], self._take: [self.upload],
+             self._rescore: [self.words, self.blend, self.system, self.compare],
              self._refine: [self.pamr], self._draw: [self.threshold, self.opacity], self._step: [self.x, self.y]}
     for step, widgets in steps.items():
         for w in widgets: w.observe(lambda change, step=step: self._do(step), 'value')
@@ -188,7 +201,8 @@ def _say(self:Explorer, line, colour='#1b6e3c'):
 @patch
 def _choose(self:Explorer):
     "From the list of pictures"
-    name = self.picture.value; picture, words = self.pictures[name]
+    name = self.picture.value
+    picture, words = self.pictures[name]
     self._open(name, to_tensor(picture), words)
 
 # %% ../nbs/13_explorer.ipynb #45947423
@@ -200,7 +214,8 @@ def _open(self:Explorer, name, image, suggestion=''):
     found = self._scored(text, image, {})
     self.name, self.image, self.words.value, (h, w) = name, image, text, image.shape[1:]
     if untouched: self.suggested = text
-    self.photo = np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).resize(page_size((h, w))[::-1], Image.BICUBIC))
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    self.photo = np.asarray(picture.resize(page_size((h, w))[::-1], Image.BICUBIC))
     self.column.width, self.pixel, self.stage.spot = f'{self.photo.shape[1]}px', None, [-1., -1.]
     for slider, side in ((self.x, w), (self.y, h)): slider.value, slider.max = 0, max(side-1, 1)
     self._take_over(*found)
@@ -248,12 +263,14 @@ def _take(self:Explorer):
     file, self.upload.value = self.upload.value[0], ()
     name = Path(file['name'].replace('\\', '/')).name or 'upload'
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)/'upload'; path.write_bytes(file['content'])
+        path = Path(folder)/'upload'
+        path.write_bytes(file['content'])
         try: picture = to_tensor(read_picture(path))
         except TclError as e: raise TclError(str(e).replace(str(path), name)) from e
     self._open(name, picture)
     self.pictures[name] = picture, ''
-    self.picture.options = list(self.pictures); self.picture.value = name
+    self.picture.options = list(self.pictures)
+    self.picture.value = name
 
 # %% ../nbs/13_explorer.ipynb #f7be45fa
 @patch
@@ -301,7 +318,7 @@ def _step(self:Explorer):
 
 # %% ../nbs/13_explorer.ipynb #fe9f68ad
 @patch
-def at_pixel(self:Explorer) -> list: # For each system that is shown {name: score}, highest first; empty when no pixel is chosen
+def at_pixel(self:Explorer) -> list: # For each system shown {name: score}, highest first; empty without a chosen pixel
     "Every class's score at the chosen pixel"
     if not self.pixel: return []
     (x, y), (h, w), (H, W) = self.pixel, self.image.shape[1:], self.photo.shape[:2]
@@ -315,19 +332,26 @@ def _draw_pixel(self:Explorer):
     found, t = self.at_pixel(), self.threshold.value
     self.winner = next(iter(found[0])) if found else None
     self.heat.layout.display = None if found else 'none'
-    if not found: self.scores.value = 'Click a pixel to see what every word scores there.'; return
-    bars = ''.join(_bars(name, scores, dict(zip(self.classes, self.colours.tolist())), t) for name, scores in zip(self.shown, found))
-    self.scores.value = bars + f'<div style="line-height:1.4;margin-top:6px">{self.shown[0]}’s map of “{html.escape(self.winner)}”, the line at {t:.2f}</div>'
+    if not found:
+        self.scores.value = 'Click a pixel to see what every word scores there.'
+        return
+    bars = ''.join(_bars(name, scores, dict(zip(self.classes, self.colours.tolist())), t)
+                   for name, scores in zip(self.shown, found))
+    self.scores.value = (bars + f'<div style="line-height:1.4;margin-top:6px">{self.shown[0]}’s map of '
+                                f'“{html.escape(self.winner)}”, the line at {t:.2f}</div>')
     scores = self.views[self.shown[0]].large[list(self.classes).index(self.winner)]
     self.heat.value = encoded(Image.fromarray(heat(scores[::2, ::2], t)))
 
 # %% ../nbs/13_explorer.ipynb #9403018f
-_ROW = ('<tr><td style="padding-right:6px">{name}</td><td style="width:130px;background:linear-gradient(to right,transparent {t:.1f}%,#888 {t:.1f}% calc({t:.1f}% + 2px),transparent 0)">'
-        '<div style="width:{share:.1f}%;height:11px;background:rgb({colour})"></div></td><td style="padding-left:6px">{score:.2f}</td></tr>')
+_ROW = ('<tr><td style="padding-right:6px">{name}</td><td style="width:130px;background:linear-gradient(to '
+        'right,transparent {t:.1f}%,#888 {t:.1f}% calc({t:.1f}% + 2px),transparent 0)">'
+        '<div style="width:{share:.1f}%;height:11px;background:rgb({colour})"></div></td><td '
+        'style="padding-left:6px">{score:.2f}</td></tr>')
 
 def _bars(system, scores, colours, threshold, most=8):
     "One system's best scores as bars; the line is the threshold"
-    rows = ''.join(_ROW.format(name=html.escape(n), t=100*threshold, share=100*s, score=s, colour=','.join(map(str, colours[n])))
+    rows = ''.join(_ROW.format(name=html.escape(n), t=100*threshold, share=100*s, score=s,
+                               colour=','.join(map(str, colours[n])))
                    for n, s in list(scores.items())[:most])
     return f'<b>{html.escape(system)}</b><table style="line-height:1.4">{rows}</table>'
 
@@ -346,7 +370,8 @@ def segmentations(self:Explorer) -> dict: # System → Segmentation
 # %% ../nbs/13_explorer.ipynb #34f4f807
 @patch
 def _stem(self:Explorer, system, result):
-    "Where a result's files go: named after the picture; with its ending, if another picture of that name has files there"
+    """Where a result's files go: named after the picture; with
+    its ending, if another picture of that name has files there"""
     for name in (Path(self.name).stem, self.name, f"{self.name} {result.settings['picture']}"):
         stem = self.out/re.sub(r'[^\w-]+', '_', f'{name} {system}')
         before = [made_with(path) for path in self.out.glob(f'{stem.name}_*')]
@@ -359,7 +384,9 @@ def _save(self:Explorer, kinds):
     paths = []
     for name, result in self.segmentations().items():
         stem = self._stem(name, result)
-        if kinds == ['overlay']: paths.append(Path(f'{stem}_overlay.png')); result.save_overlay(paths[-1], self.opacity.value)
+        if kinds == ['overlay']:
+            paths.append(Path(f'{stem}_overlay.png'))
+            result.save_overlay(paths[-1], self.opacity.value)
         else: paths += result.save(stem, kinds)
     return f"saved {', '.join(p.name for p in paths)} in '{self.out}'"
 

@@ -44,14 +44,18 @@ class DenseModule(nn.Module):
     ):
         super().__init__()
         visual, own = clip.visual, grounder is None
-        if not hasattr(visual, 'positional_embedding'): raise TclError(f"'{clip.name}' cannot be exported: its image tower is one of timm's")
-        head, positions = Grounder(clip, decoder=False) if own else copy.deepcopy(grounder), visual.positional_embedding.detach()
+        if not hasattr(visual, 'positional_embedding'):
+            raise TclError(f"'{clip.name}' cannot be exported: its image tower is one of timm's")
+        head = Grounder(clip, decoder=False) if own else copy.deepcopy(grounder)
+        positions = visual.positional_embedding.detach()
         if own: head.decoder = nn.Identity()
-        self.conv1, self.ln_pre, self.blocks = copy.deepcopy(nn.ModuleList([visual.conv1, visual.ln_pre, nn.Sequential(*visual.transformer.resblocks[:-1])]))
+        early = nn.Sequential(*visual.transformer.resblocks[:-1])
+        self.conv1, self.ln_pre, self.blocks = copy.deepcopy(nn.ModuleList([visual.conv1, visual.ln_pre, early]))
         fix_padding(self.conv1)
         self.start = nn.Buffer(visual.class_embedding.detach() + positions[0])
         self.positions = nn.Buffer(positions[1:].T.unflatten(1, visual.grid_size)[None].contiguous()) # [1,D,side,side]
-        self.head, self.text, self.patch, self.scale = head, None if text is None else nn.Buffer(text.clone()), clip.patch, 1 if own else 4
+        self.head, self.patch, self.scale = head, clip.patch, 1 if own else 4
+        self.text = None if text is None else nn.Buffer(text.clone())
         self.requires_grad_(False).eval().float().cpu()
 
     def forward(self,
@@ -71,13 +75,16 @@ def describe(
     words=(), # Names of the text rows inside
 ) -> dict: # Plain values
     "What the user of a file must know to feed it"
-    return dict(tcl_nb=__version__, clip=clip.name, pretrained=clip.pretrained, channels=clip.channels, patch=module.patch, per_patch=module.scale,
-                mean=list(clip.mean), std=list(clip.std), w=module.head.w.item(), b=module.head.b.item(), words=list(words))
+    return dict(tcl_nb=__version__, clip=clip.name, pretrained=clip.pretrained, channels=clip.channels,
+                patch=module.patch, per_patch=module.scale,
+                mean=list(clip.mean), std=list(clip.std), w=module.head.w.item(), b=module.head.b.item(),
+                words=list(words))
 
 # %% ../nbs/appendix/F_export.ipynb #672ed692
 def _check_size(size, patch):
     for side in size:
-        if side < 1 or side % patch: raise TclError(f'size {size[0]}×{size[1]}: both sides must be multiples of the patch, {patch}')
+        if side < 1 or side % patch:
+            raise TclError(f'size {size[0]}×{size[1]}: both sides must be multiples of the patch, {patch}')
 
 def _outputs(result): return result if isinstance(result, tuple) else (result,)
 
@@ -92,16 +99,19 @@ def trace(
     module:DenseModule,
     size:tuple=None, # (H, W) in pixels, for a program of one size; any when None
 ) -> torch.export.ExportedProgram: # 'module' as a graph of operations, with its weights
-    "A module as a program; raises `TclError` for a wrong size, and for a module whose program would be another function"
+    """A module as a program; raises `TclError` for a wrong size,
+    and for a module whose program would be another function"""
     patch, Dim = module.patch, torch.export.Dim
     if size: _check_size(size, patch)
     free = {0: Dim('batch', min=1)} | ({} if size else {2: patch*Dim('h', min=2), 3: patch*Dim('w', min=2)})
-    example, other = (torch.randn(n, 3, *(size or (patch*h, patch*w)), generator=torch.Generator().manual_seed(n)) for n, h, w in ((2, 6, 10), (1, 5, 3)))
+    example, other = (torch.randn(n, 3, *(size or (patch*h, patch*w)), generator=torch.Generator().manual_seed(n))
+                      for n, h, w in ((2, 6, 10), (1, 5, 3)))
     try:
         program = torch.export.export(module, (example,), dynamic_shapes={'image': free})
         assert _apart(_outputs(module(other)), _outputs(program.module()(other))) < TOLERANCE, 'its output is another'
     except (RuntimeError, AssertionError) as e:
-        raise TclError(f"this module's program would hold for the example only ({str(e).splitlines()[0]})" + '; name one size (--size H W)'*(not size)) from e
+        raise TclError(f"this module's program would hold for the example only ({str(e).splitlines()[0]})"
+                       + '; name one size (--size H W)'*(not size)) from e
     for node in program.graph.nodes: node.meta.pop('stack_trace', None) # holds paths of this machine
     return program
 
@@ -121,11 +131,15 @@ def save_program(
 def _need(*names):
     "Raise `TclError` for packages of the extra that are missing"
     missing = [name for name in names if not importlib.util.find_spec(name)]
-    if missing: raise TclError(f"ONNX needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: pip install 'tcl_nb[export]'")
+    if missing:
+        raise TclError(f"ONNX needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+                       "installed: pip install 'tcl_nb[export]'")
 
 def _too_large(program):
     size = sum(t.numel()*t.element_size() for t in program.state_dict.values())
-    if size > 2e9: raise TclError(f'{size/1e9:.1f} GB of weights are too many for one ONNX file, which holds 2 GB; the format pt2 has no such limit')
+    if size > 2e9:
+        raise TclError(f'{size/1e9:.1f} GB of weights are too many for one ONNX file, which holds 2 GB; the format pt2 '
+                       'has no such limit')
 
 # %% ../nbs/appendix/F_export.ipynb #dd3e7838
 def save_onnx(
@@ -133,8 +147,10 @@ def save_onnx(
     path, # File to write, .onnx
     about:dict, # What describe gives
 ) -> None:
-    "Write a program as ONNX: input image, outputs dense and, with text rows, masks; the description is its metadata entry tcl_nb"
-    _too_large(program); _need('onnx', 'onnxscript')
+    """Write a program as ONNX: input image, outputs dense and, with
+    text rows, masks; the description is its metadata entry tcl_nb"""
+    _too_large(program)
+    _need('onnx', 'onnxscript')
     names = ['dense', 'masks'][:len(program.graph_signature.user_outputs)]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # the exporter's, about itself
@@ -149,14 +165,20 @@ def save_table(
     path, # File to write: .npz, .json, or .safetensors as TextTable.load reads it
     names=None, # Those to write, in this order; all when None
 ) -> None:
-    "Write text embeddings by name: `names` [N] and `embedding` [N,C] float32 of unit length; raises `TclError` for another ending"
+    """Write text embeddings by name: `names` [N] and `embedding` [N,C]
+    float32 of unit length; raises `TclError` for another ending"""
     path, names = Path(path), list(table.names if names is None else names)
     rows = table.rows(names).cpu()
-    if path.suffix == '.safetensors': return TextTable(names, rows, table.templates, table.normalise_first, table.model, table.fingerprint).save(path)
-    if path.suffix not in ('.npz', '.json'): raise TclError(f"'{path}': a table is written as .npz, .json or .safetensors")
+    if path.suffix == '.safetensors':
+        return TextTable(names, rows, table.templates, table.normalise_first, table.model, table.fingerprint).save(path)
+    if path.suffix not in ('.npz', '.json'):
+        raise TclError(f"'{path}': a table is written as .npz, .json or .safetensors")
     with writing(path) as aside:
-        if path.suffix == '.npz': np.savez(aside, names=np.array(names), embedding=rows.numpy(), templates=np.array(table.templates))
-        else: aside.write_text(json.dumps(dict(names=names, templates=list(table.templates), embedding=rows.double().numpy().round(9).tolist())))
+        if path.suffix == '.npz':
+            np.savez(aside, names=np.array(names), embedding=rows.numpy(), templates=np.array(table.templates))
+        else:
+            aside.write_text(json.dumps(dict(names=names, templates=list(table.templates),
+                                             embedding=rows.double().numpy().round(9).tolist())))
 
 # %% ../nbs/appendix/F_export.ipynb #8706e8c3
 FORMATS = dict(onnx=save_onnx, pt2=save_program) # Ending of a file → what writes it
@@ -174,7 +196,8 @@ def _table_words(words):
     "Words in the forms that `read_classes` knows, one a class: a table has a row for each word"
     classes = read_classes(list(words)) if words else {}
     for name, several in classes.items():
-        if several != (name,): raise TclError(f"class '{name}': a table has words, and no classes of several; give {' '.join(several)}")
+        if several != (name,):
+            raise TclError(f"class '{name}': a table has words, and no classes of several; give {' '.join(several)}")
     return list(classes)
 
 def export(
@@ -185,9 +208,11 @@ def export(
     masks:bool=False, # Put the words' rows inside, for masks as a second output
     size:tuple=None, # (H, W) in pixels for files of one size; any when None
 ) -> list: # Paths of the files
-    "Write a segmenter's picture side as files, and its words as a table; raises `TclError` that says what can't be done"
+    """Write a segmenter's picture side as files, and its words
+    as a table; raises `TclError` that says what can't be done"""
     words, folder = _table_words(words), Path(folder)
-    _checked(segmenter, words, formats, masks); check_folder(folder)
+    _checked(segmenter, words, formats, masks)
+    check_folder(folder)
     rows = segmenter.table.rows(words) if words else None # an unknown word stops here
     module = DenseModule(segmenter.clip, segmenter.grounder, rows if masks else None)
     about = describe(module, segmenter.clip, words if masks else ())
@@ -203,8 +228,10 @@ def _runner(path):
     if path.suffix == '.pt2':
         run = torch.export.load(path).module()
         return lambda image: _outputs(run(image))
-    _need('onnxruntime'); import onnxruntime
-    options = onnxruntime.SessionOptions(); options.intra_op_num_threads = torch.get_num_threads() # a fair comparison
+    _need('onnxruntime')
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads() # a fair comparison
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     return lambda image: session.run(None, {'image': image.numpy()})
 
@@ -224,23 +251,29 @@ def differences(
 # %% ../nbs/appendix/F_export.ipynb #08f451a8
 def arguments():
     "The options of `tcl_export`"
-    ap = Arguments(prog='tcl_export', description="Write a model's way from picture to dense embedding as a file, and words as a table.")
+    ap = Arguments(prog='tcl_export', description="Write a model's way from picture to dense embedding as a file, and "
+                                                  "words as a table.")
     ap.add_argument('model', help="'tcl' (published, fetched once), 'photo', 'small', a file or folder with a "
                     "grounder, or a hub id")
-    ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
+    ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was "
+                                   "trained with)")
     ap.add_argument('--out', default='export', help='folder for the files (default: %(default)s)')
-    ap.add_argument('--format', nargs='+', default=['onnx'], metavar='FORMAT', help=f"{' or '.join(FORMATS)}, or both (default: onnx)")
+    ap.add_argument('--format', nargs='+', default=['onnx'], metavar='FORMAT',
+                    help=f"{' or '.join(FORMATS)}, or both (default: onnx)")
     ap.add_argument('--words', nargs='+', default=[], metavar='WORD', help='words for the table')
     ap.add_argument('--masks', action='store_true', help='put the words inside: the file then gives their masks too')
-    ap.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='a file for pictures of this size only (default: any multiples of the patch)')
+    ap.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'),
+                    help='a file for pictures of this size only (default: any multiples of the patch)')
     return ap
 
 # %% ../nbs/appendix/F_export.ipynb #81b9f35f
 @command
 def tcl_export(argv=None):
     "Write a model as ONNX or for `torch.export`: `tcl_export MODEL --words cat dog`"
-    args = arguments().parse_args(argv); check_folder(args.out)
-    with advice('tcl_export FILE, --clip FILE'): segmenter = Segmenter.from_pretrained(args.model, args.clip, device='cpu')
+    args = arguments().parse_args(argv)
+    check_folder(args.out)
+    with advice('tcl_export FILE, --clip FILE'):
+        segmenter = Segmenter.from_pretrained(args.model, args.clip, device='cpu')
     size = tuple(args.size) if args.size else None
     paths = export(segmenter, args.out, args.words, list(dict.fromkeys(args.format)), args.masks, size)
     for path in paths: print(f'{path}  {path.stat().st_size/1000:,.0f} kB')

@@ -65,7 +65,8 @@ def picture_fault(
         return f'it has more than {2*Image.MAX_IMAGE_PIXELS/1e6:.0f} million pixels'
     if isinstance(e, UnidentifiedImageError):
         heif = start[4:8] == b'ftyp' and start[8:11] in (b'hei', b'hev', b'mif', b'msf')
-        return 'it is HEIC, which needs another package: pip install pillow-heif' if heif else 'it is not a picture in a known format'
+        return ('it is HEIC, which needs another package: pip install pillow-heif' if heif
+                else 'it is not a picture in a known format')
     if isinstance(e, OSError) and e.errno: return e.strerror
     if str(e).startswith('it is'): return str(e)
     return f"it is damaged ({' '.join(str(e).split()) or type(e).__name__})"
@@ -104,12 +105,14 @@ def to_tensor(
     if isinstance(picture, Image.Image):
         try: picture = upright(picture)
         except Exception as e:
-            raise TclError(f"cannot read the picture '{getattr(picture, 'filename', '') or picture}': {picture_fault(e)}") from e
+            raise TclError(f"cannot read the picture '{getattr(picture, 'filename', '') or picture}': "
+                           f"{picture_fault(e)}") from e
     if isinstance(picture, (bytes, list)) or not hasattr(picture, '__array__') and not isinstance(picture, Image.Image):
         raise TclError(f'a picture is a path, a PIL picture, an array or a tensor, not {type(picture).__name__}')
     picture = np.array(picture)
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
-        raise TclError(f'a picture given as an array must be [H,W,3] of uint8, not {list(picture.shape)} of {picture.dtype}')
+        raise TclError(f'a picture given as an array must be [H,W,3] of uint8, not {list(picture.shape)} of '
+                       f'{picture.dtype}')
     return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
 
 # %% ../nbs/workshop/formats.ipynb #ffba7a05
@@ -132,4 +135,5 @@ def left_out(
     "What to say of files that are no pictures"
     if not rest: return ''
     heic = ' (pip install pillow-heif to read .heic)' if set(HEIF) & set(rest) else ''
-    return f"{rest.total()} file{'s'*(rest.total() > 1)} left out: {', '.join(e for e, _ in rest.most_common(8))}" + ', …'*(len(rest) > 8) + heic
+    return (f"{rest.total()} file{'s'*(rest.total() > 1)} left out: {', '.join(e for e, _ in rest.most_common(8))}"
+            + ', …'*(len(rest) > 8) + heic)

@@ -31,7 +31,8 @@ def save_grounder(
     metadata:dict=None, # Strings to keep with it
     half:bool=False, # Store in 16 bits
 ) -> None:
-    "Write a grounder's weights, and the name of its tower; CLIP's frozen tower is not part of the file; raises `TclError` naming a file that can't be written"
+    """Write a grounder's weights, and the name of its tower; CLIP's frozen tower is not
+    part of the file; raises `TclError` naming a file that can't be written"""
     state = {k: (v.half() if half else v).contiguous() for k, v in grounder.state_dict().items()}
     with writing(path) as aside: save_file(state, aside, {'grounder': json.dumps(grounder.config), **(metadata or {})})
 
@@ -44,7 +45,8 @@ def _in_folder(folder):
         if (folder/name).is_file(): return folder/name
     if (folder/'last.safetensors').is_file() or (folder/'log.csv').is_file():
         best = folder/'best.safetensors'
-        raise TclError(f"the training run in '{folder}' is not finished: it has no grounder.safetensors yet" + f"; the best so far is '{best}'"*best.is_file())
+        raise TclError(f"the training run in '{folder}' is not finished: it has no grounder.safetensors yet"
+                       + f"; the best so far is '{best}'"*best.is_file())
     raise TclError(f"cannot read a grounder from '{folder/_WEIGHTS}': No such file, "
                    'and no grounder.safetensors beside it')
 
@@ -56,7 +58,8 @@ def _find(name, **hub):
     if path.is_dir() and name != '': return _in_folder(path)
     if path.is_file() or path.suffix in ('.safetensors', *PICKLES): return path
     if re.fullmatch(r'[\w.-]+/[\w.-]+', str(name)): return _from_hub(str(name), **hub)
-    raise TclError(f"no grounder is named '{name}'; give small, photo, tcl, a file (.safetensors, .pth), a folder, or USER/NAME on the Hugging Face hub")
+    raise TclError(f"no grounder is named '{name}'; give small, photo, tcl, a file (.safetensors, .pth), a folder, or "
+                   "USER/NAME on the Hugging Face hub")
 
 # %% ../nbs/workshop/grounder.ipynb #81b738cc
 def _from_hub(name, force_download=False, **hub):
@@ -69,7 +72,8 @@ def _from_hub(name, force_download=False, **hub):
             raise FileNotFoundError('no such file there, or not for everybody') # fails at once without a network
         return Path(huggingface_hub.hf_hub_download(name, _WEIGHTS, force_download=force_download, **hub))
     except Exception as e:
-        raise TclError(f"there is no file or folder '{name}', and the Hugging Face hub gave no {_WEIGHTS} of '{name}': {one_line(e)}") from e
+        raise TclError(f"there is no file or folder '{name}', and the Hugging Face hub gave no {_WEIGHTS} of '{name}': "
+                       f"{one_line(e)}") from e
 
 # %% ../nbs/workshop/grounder.ipynb #f60283ac
 def _open(path):
@@ -111,7 +115,7 @@ def _other_tower(known, clip):
 
 # %% ../nbs/workshop/grounder.ipynb #5d8a542d
 def load_grounder(
-    name, # 'small', 'photo', 'tcl' (the published one, fetched once), a file of save_grounder, a published .pth, a folder of save_pretrained, or 'user/name' on the hub
+    name, # 'small', 'photo', 'tcl' (the published one), a file, a folder of save_pretrained, or 'user/name' on the hub
     clip:FrozenCLIP, # The tower that it was trained with; see tower_for
     **hub, # For a name on the hub, arguments of huggingface_hub.hf_hub_download such as revision and token
 ) -> Grounder: # In eval mode
@@ -136,7 +140,8 @@ def _large(decoder):
 
 # %% ../nbs/workshop/grounder.ipynb #f10b3f13
 def _named_tower(name, pretrained=None, **hub):
-    "(name, weights) for load_clip of the tower that a grounder was trained with; or the checkpoint that holds it, and None"
+    """(name, weights) for load_clip of the tower that a grounder
+    was trained with; or the checkpoint that holds it, and None"""
     if name in EMBEDDED: return name, pretrained
     if name == 'tcl': return PUBLISHED_TOWER[0], pretrained or PUBLISHED_TOWER[1]
     path = _find(name, **hub)
@@ -145,7 +150,8 @@ def _named_tower(name, pretrained=None, **hub):
     if clip == PUBLISHED_TOWER[0] and (reason := _misfit(weights, _large(known['decoder']))):
         raise TclError(f"'{path}' is not a grounder for {clip}: {reason}")
     if not clip:
-        raise TclError(f"'{path}' doesn't say which tower it was trained with, as files of tcl_train and save_grounder do; in Python, load_grounder(FILE, tower) takes both")
+        raise TclError(f"'{path}' doesn't say which tower it was trained with, as files of tcl_train and save_grounder "
+                       "do; in Python, load_grounder(FILE, tower) takes both")
     return (PUBLISHED_TOWER[0] if pretrained and Path(clip).suffix in PICKLES else clip), pretrained
 
 # %% ../nbs/workshop/grounder.ipynb #ad022fcb
@@ -165,8 +171,11 @@ _CARD = """---
 
 # A TCL grounder for {{ clip }}
 
-The trained part of [TCL](https://arxiv.org/abs/2212.00785): {{ parameters }} parameters that turn the tokens of a frozen CLIP into a dense embedding, and so into masks for words{{ "" if decoder else " (this one without decoder)" }}.{{ "" if attention == "identity" else " Its block runs with the attention `" + attention + "`." }}
-CLIP itself is not in these files. The tower that this grounder was trained with, and needs, is `{{ clip }}`{% if pretrained %} with the weights `{{ pretrained }}`{% endif %}.
+The trained part of [TCL](https://arxiv.org/abs/2212.00785): {{ parameters }} parameters that turn the tokens of a
+frozen CLIP into a dense embedding, and so into masks for words{{ "" if decoder else " (this one without decoder)" }}.
+{{- "" if attention == "identity" else " Its block runs with the attention `" + attention + "`." }}
+CLIP itself is not in these files. The tower that this grounder was trained with, and needs, is `{{ clip }}`
+{%- if pretrained %} with the weights `{{ pretrained }}`{% endif %}.
 
 ```python
 from tcl_nb.grounder import load_grounder, tower_for
@@ -202,7 +211,7 @@ def _results_table(results):
 # %% ../nbs/workshop/grounder.ipynb #684387b8
 @patch
 def generate_model_card(self:Grounder,
-    results=(), # Result files (.json) of tcl_eval, or dicts with their fields benchmark, protocol, miou, pictures, official
+    results=(), # Result files (.json) of tcl_eval, or dicts: benchmark, protocol, miou, pictures, official
     **about, # More values for the template
 ) -> ModelCard: # The README.md of a saved grounder
     "What the hub shows of a grounder"

@@ -15,7 +15,7 @@ from .classes import check_lines, split_words
 
 # %% ../nbs/workshop/names.ipynb #330e9679
 @lru_cache
-def name_lists() -> dict: # 'tcl' and 'sclip': key → list of names or of lists of words; 'palette': key → hexadecimal colours
+def name_lists() -> dict: # 'tcl' and 'sclip': key → list of names or of lists of words; 'palette': key → colours
     "The published names and colours of each benchmark, in label order"
     return json.loads((assets()/'benchmarks.json').read_text('utf-8'))
 
@@ -83,7 +83,8 @@ def _file_words(path):
     "[(name, words)] of a file with a class a line"
     try: lines = Path(path).read_text('utf-8-sig').splitlines()
     except OSError as e:
-        raise TclError(f"names '{path}' are none of {', '.join(NAME_LISTS)}, and no file that can be read: {e.strerror or e}") from e
+        raise TclError(f"names '{path}' are none of {', '.join(NAME_LISTS)}, and no file that can be read: "
+                       f"{e.strerror or e}") from e
     except UnicodeDecodeError as e:
         raise TclError(f"cannot read names from '{path}': it is not in UTF-8; save it in that encoding") from e
     while lines and not lines[-1].strip(): lines.pop() # the end of a file is no class
@@ -150,7 +151,8 @@ def choose_words(
     else: given = given_names(names, background)
     if len(given) != len(titles):
         where = f" '{names}'" if isinstance(names, (str, Path)) else ''
-        raise TclError(f'names{where}: {len(given) - background} classes, but the benchmark has {len(titles) - background}, {titles[background]} … {titles[-1]}')
+        raise TclError(f'names{where}: {len(given) - background} classes, but the benchmark has '
+                       f'{len(titles) - background}, {titles[background]} … {titles[-1]}')
     # these give the background no word
     ground = given[0][1] if background and names not in ('tcl', 'groupvit', 'maskclip') else ()
     return tuple(n for n, _ in given[background:]), dict(given[background:]), ground

@@ -32,7 +32,8 @@ def deal(
     seed=None, # Seed of the shards' order, an integer or a list of them; None: their own order
 ) -> list: # (index of a shard, step, offset): take every step-th row from the offset on
     "Whose turn it is to read what: in every epoch each row goes to exactly one part"
-    order = list(range(shards)) if seed is None else np.random.default_rng([*np.atleast_1d(seed), epoch, 1]).permutation(shards).tolist()
+    order = (list(range(shards)) if seed is None
+             else np.random.default_rng([*np.atleast_1d(seed), epoch, 1]).permutation(shards).tolist())
     part, rest = (part + epoch) % parts, shards % parts
     out = [(s, 1, 0) for s in order[:shards-rest][part::parts]]
     if rest: out.append((order[shards - rest + part % rest], len(range(part % rest, parts, rest)), part//rest))
@@ -51,7 +52,8 @@ class _Stream:
         while True:
             yield from self._epoch()
             if self.place['epoch'] - self.fruit >= self.parts: # the parts change places: this one has seen all there is
-                raise TclError(f"no readable pair in '{self.source.name}' in a whole epoch: {counted(self.place['skipped'], self.examples) or 'it is empty of pictures and captions'}")
+                why = counted(self.place['skipped'], self.examples) or 'it is empty of pictures and captions'
+                raise TclError(f"no readable pair in '{self.source.name}' in a whole epoch: {why}")
             self.place.update(epoch=self.place['epoch']+1, block=0, at=None, given=0)
 
     def _epoch(self):
@@ -70,7 +72,8 @@ class _Stream:
             p.update(block=p['block']+1, at=data.state_dict(), given=0)
 
 def _plural(cause, n):
-    "'missing caption' → 'missing captions' where there are several; the noun is what stands before 'out', 'that', 'with' or 'without'"
+    """'missing caption' → 'missing captions' where there are several;
+    the noun is what stands before 'out', 'that', 'with' or 'without'"""
     if n == 1: return cause
     return re.sub('^(.*?)(?= out | that | with | without |$)', r'\1s', cause, count=1).replace(' comes ', ' come ')
 
@@ -106,23 +109,28 @@ def caption_fault(
 # %% ../nbs/08_pairs.ipynb #16df260e
 class _Skip(Exception):
     "A row that gives no pair"
-    def __init__(self, cause, why=''): super().__init__(cause); self.cause, self.why = cause, why
+    def __init__(self, cause, why=''):
+        super().__init__(cause)
+        self.cause, self.why = cause, why
 
 def _captions(row, longest):
     "The usable captions of a row, without repetitions"
     told = [c for c in row['captions'] if sentences(c)]
     if not told: raise _Skip('missing caption', row.get('why', ''))
-    told = list(dict.fromkeys(map(clean_caption, told))); faults = [caption_fault(c, longest) for c in told]
+    told = list(dict.fromkeys(map(clean_caption, told)))
+    faults = [caption_fault(c, longest) for c in told]
     if all(faults): raise _Skip(faults[0], textwrap.shorten(told[0], 40))
     return [c for c, fault in zip(told, faults) if not fault]
 
 def _picture(image):
     "A picture from bytes or a path"
-    if isinstance(image, (Image.Image, np.ndarray)): return image # an array is what a backbone made of a picture, see appendix H
+    # an array is what a backbone made of a picture, see appendix H
+    if isinstance(image, (Image.Image, np.ndarray)): return image
     if image is None: raise _Skip('missing picture')
     try:
         data = image if isinstance(image, bytes) else Path(image).read_bytes()
-        with Image.open(io.BytesIO(data), formats=picture_formats()) as picture: return to_mode(ImageOps.exif_transpose(picture))
+        with Image.open(io.BytesIO(data), formats=picture_formats()) as picture:
+            return to_mode(ImageOps.exif_transpose(picture))
     except FileNotFoundError as e: raise _Skip('missing picture', str(e)) from e
     except UnidentifiedImageError as e: raise _Skip('corrupt picture', picture_fault(e, data[:16])) from e
     except Exception as e: raise _Skip('corrupt picture', str(e) or type(e).__name__) from e
@@ -151,15 +159,21 @@ def seeded(
 ): # A context
     "Python's, numpy's and torch's own generators, seeded for a while and then put back"
     kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed); np.random.seed(seed % 2**32); torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
     try: yield
-    finally: random.setstate(kept[0]); np.random.set_state(kept[1]); torch.set_rng_state(kept[2])
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])
 
 def _make(row, u, seed, transform, longest):
     "A row → (image, caption), or `_Skip`; u in 0..1 draws the caption, the seed is the transform's"
     if 'fault' in row: raise _Skip(row['fault'], row.get('why', ''))
     row = row['later']() if 'later' in row else row
-    told = _captions(row, longest); picture = _picture(row['image'])
+    told = _captions(row, longest)
+    picture = _picture(row['image'])
     with seeded(seed): return transform(picture), told[int(u*len(told))]
 
 # %% ../nbs/08_pairs.ipynb #506b2126
@@ -170,7 +184,8 @@ def published_transform(
     mean=IMAGENET_MEAN, std=IMAGENET_STD, # The tower's colours, of 1
 ): # Function: PIL picture → [3,size,size] float32, normalised
     "The augmentation that TCL was trained with, timm's: crop, flip, RandAugment, random erasing"
-    transform = create_transform(size, is_training=True, scale=(.08, 1.), interpolation='bilinear', hflip=.5, color_jitter=.4, auto_augment='rand-m9-mstd0.5-inc1',
+    transform = create_transform(size, is_training=True, scale=(.08, 1.), interpolation='bilinear', hflip=.5,
+                                 color_jitter=.4, auto_augment='rand-m9-mstd0.5-inc1',
                                  re_prob=.25, re_mode='pixel', re_count=1, mean=mean, std=std)
     for op in (op for t in transform.transforms for op in getattr(t, 'ops', ())):
         if op.name.startswith('Posterize'): op.aug_fn = _posterise
@@ -182,7 +197,8 @@ def light_transform(
     mean=IMAGENET_MEAN, std=IMAGENET_STD, # The tower's colours, of 1
 ): # Function: PIL picture → [3,size,size] float32, normalised
     "A random crop of at least half of the picture, mirrored or not"
-    return create_transform(size, is_training=True, scale=(.5, 1.), interpolation='bilinear', hflip=.5, color_jitter=None, mean=mean, std=std)
+    return create_transform(size, is_training=True, scale=(.5, 1.), interpolation='bilinear', hflip=.5,
+                            color_jitter=None, mean=mean, std=std)
 
 def plain_transform(
     size:int=224, # Side of the result in pixels
@@ -215,16 +231,26 @@ def map_window(
 @dataclass(frozen=True)
 class _Run:
     "All that decides a rank's stream"
-    sources:tuple; weights:tuple; transform:object
-    batch:int; seed:int; rank:int; world_size:int; lanes:int; shuffle:int; longest:int
+    sources:tuple
+    weights:tuple
+    transform:object
+    batch:int
+    seed:int
+    rank:int
+    world_size:int
+    lanes:int
+    shuffle:int
+    longest:int
 
 class _Lane:
     "One of a rank's lanes: makes every L-th batch"
     def __init__(self, run, lane, places):
         self.run, self.news = run, {}
         part, parts, total = run.rank*run.lanes + lane, run.world_size*run.lanes, sum(run.weights)
-        self.streams = [_Stream(s, (run.seed, i), part, parts, max(2, round(run.shuffle*w/total/run.lanes)) if run.shuffle > 1 else 1, place)
-                        for i, (s, w, place) in enumerate(zip(run.sources, run.weights, places or [None]*len(run.sources)))]
+        self.streams = [_Stream(s, (run.seed, i), part, parts,
+                                max(2, round(run.shuffle*w/total/run.lanes)) if run.shuffle > 1 else 1, place)
+                        for i, (s, w, place) in enumerate(zip(run.sources, run.weights,
+                                                              places or [None]*len(run.sources)))]
         self.chances = np.cumsum(run.weights)/total
 
 # %% ../nbs/08_pairs.ipynb #459a464e
@@ -236,7 +262,9 @@ def _pair(self:_Lane, number):
     stream, u, seed = self.streams[which], rng.random(), int(rng.integers(2**62))
     for row in stream.rows:
         try: image, caption = _make(row, u, seed, self.run.transform, self.run.longest)
-        except _Skip as e: self._skip(stream, row, e); continue
+        except _Skip as e:
+            self._skip(stream, row, e)
+            continue
         stream.fruit = stream.place['epoch']
         return dict(image=image, caption=caption, key=row['key'], number=number, epoch=stream.fruit, source=which)
 
@@ -245,13 +273,16 @@ def _skip(self:_Lane, stream, row, e):
     counts = stream.place['skipped'] = dict(stream.place['skipped'])
     counts[e.cause] = counts.get(e.cause, 0) + 1
     stream.examples.setdefault(e.cause, _example(row, e))
-    if counts[e.cause] == 1: self.news[e.cause] = f"'{stream.source.name}': {e.cause} in '{row['key']}'" + f' ({textwrap.shorten(e.why, 100)})'*bool(e.why)
+    if counts[e.cause] == 1:
+        self.news[e.cause] = (f"'{stream.source.name}': {e.cause} in '{row['key']}'"
+                              + f' ({textwrap.shorten(e.why, 100)})'*bool(e.why))
 
 # %% ../nbs/08_pairs.ipynb #e013471e
 @patch
 def _batch(self:_Lane, n):
     "Batch n, the places after it, and what was skipped for the first time"
-    run = self.run; self.news = {}
+    run = self.run
+    self.news = {}
     pairs = [self._pair((n*run.world_size + run.rank)*run.batch + i) for i in range(run.batch)]
     batch = {k: [p[k] for p in pairs] for k in pairs[0]}
     batch['image'] = torch.stack(batch['image'])
@@ -263,13 +294,16 @@ class _Batches(TorchIterable):
     "What a worker runs (or the training process, when there is none): its lanes, in turn, from batch `start` on"
     def __init__(self, run, places, start): self.run, self.places, self.start = run, places, start
     def __iter__(self):
-        info = get_worker_info(); w, W = (info.id, info.num_workers) if info else (0, 1)
+        info = get_worker_info()
+        w, W = (info.id, info.num_workers) if info else (0, 1)
         lanes = {}
         for n in count(self.start + w, W):
             l = n % self.run.lanes
             if l not in lanes: lanes[l] = _Lane(self.run, l, self.places[l])
             try: yield (l, *lanes[l]._batch(n), '')
-            except TclError as e: yield l, None, None, {}, str(e); return
+            except TclError as e:
+                yield l, None, None, {}, str(e)
+                return
 
 def _as_it_is(x): return x
 
@@ -296,7 +330,9 @@ class Pairs:
         image:str=None, caption:str=None, # Columns of tables, as for open_source
     ):
         lanes = max(workers, 1)*-(-4//max(workers, 1)) if lanes is None else lanes
-        if batch < 1 or seed < 0 or lanes < 1 or workers < 0: raise TclError(f'batch={batch}, lanes={lanes} must be 1 or more, seed={seed} and workers={workers} 0 or more')
+        if batch < 1 or seed < 0 or lanes < 1 or workers < 0:
+            raise TclError(f'batch={batch}, lanes={lanes} must be 1 or more, seed={seed} and '
+                           f'workers={workers} 0 or more')
         if not 0 <= rank < world_size: raise TclError(f'rank={rank}: must be one of 0 … {world_size-1}')
         if lanes % max(workers, 1): raise TclError(f'lanes={lanes} is no multiple of workers={workers}')
         named = _weighted(sources, image, caption)
@@ -305,16 +341,20 @@ class Pairs:
 
 # %% ../nbs/08_pairs.ipynb #1ccbe718
 @patch
-def __iter__(self:Pairs): # Yields dictionaries: image [B,3,H,W], caption, key (lists of B), number, epoch, source ([B] int64), and text [B,C] with a table
-    "Batches without end"
+def __iter__(self:Pairs): # Yields dictionaries
+    """Batches without end: image [B,3,H,W], caption and key (lists of B), number and epoch ([B] int64),
+    source ([B] int64), and text [B,C] if there is a table"""
     context = 'fork' if self.workers and sys.platform == 'linux' else None # PyTorch's own choice up to Python 3.13
-    loader = DataLoader(_Batches(self.run, self.places, self.batches), None, num_workers=self.workers, collate_fn=_as_it_is,
-                        multiprocessing_context=context, worker_init_fn=_end_with_parent, generator=torch.Generator()) # its own: training's is left alone
+    # its own: training's is left alone
+    loader = DataLoader(_Batches(self.run, self.places, self.batches), None, num_workers=self.workers,
+                        collate_fn=_as_it_is,
+                        multiprocessing_context=context, worker_init_fn=_end_with_parent, generator=torch.Generator())
     for lane, batch, places, news, error in loader:
         self._tell(news)
         if error: raise TclError(error)
         if self.table is not None: batch['text'] = self.table.rows(batch['key'], batch['caption'])
-        self.places = [places if l == lane else p for l, p in enumerate(self.places)]; self.batches += 1
+        self.places = [places if l == lane else p for l, p in enumerate(self.places)]
+        self.batches += 1
         yield batch
 
 @patch
@@ -327,10 +367,12 @@ def _tell(self:Pairs, news):
 def _weighted(sources, image=None, caption=None):
     "Sources as they may be given → [(Source, weight), …]"
     if isinstance(sources, (str, Source)): sources = [sources]
-    pairs = list(sources.items()) if isinstance(sources, dict) else [tuple(s) if isinstance(s, (tuple, list)) else (s, 1.) for s in sources]
+    pairs = (list(sources.items()) if isinstance(sources, dict)
+             else [tuple(s) if isinstance(s, (tuple, list)) else (s, 1.) for s in sources])
     if not pairs: raise TclError("no source of pairs is given; the small world's is 'smallworld'")
     for name, weight in pairs:
-        if not isinstance(weight, (int, float)) or not 0 < weight < float('inf'): raise TclError(f"the weight of source '{name}' must be a number above 0, not {weight!r}")
+        if not isinstance(weight, (int, float)) or not 0 < weight < float('inf'):
+            raise TclError(f"the weight of source '{name}' must be a number above 0, not {weight!r}")
     return [(s if isinstance(s, Source) else open_source(s, image, caption), float(w)) for s, w in pairs]
 
 # %% ../nbs/08_pairs.ipynb #3172ed4d
@@ -338,8 +380,10 @@ def _weighted(sources, image=None, caption=None):
 def state_dict(self:Pairs) -> dict: # Numbers, strings, lists and dictionaries of them
     "Where the stream is, after the batch that was handed out last"
     run = self.run
-    return dict(seed=run.seed, batch=run.batch, rank=run.rank, world_size=run.world_size, lanes=run.lanes, shuffle=run.shuffle, weights=list(run.weights),
-                sources=[f'{s.name}, {len(s.shards)} shards' for s in run.sources], batches=self.batches, places=self.places)
+    return dict(seed=run.seed, batch=run.batch, rank=run.rank, world_size=run.world_size, lanes=run.lanes,
+                shuffle=run.shuffle, weights=list(run.weights),
+                sources=[f'{s.name}, {len(s.shards)} shards' for s in run.sources], batches=self.batches,
+                places=self.places)
 
 @patch
 def load_state_dict(self:Pairs,

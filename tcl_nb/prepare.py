@@ -30,8 +30,8 @@ _MINIATURE = { # key: ((number in the official file, label), ...)
 _MINIATURE_SIZES = (48, 64), (64, 48), (32, 48)
 _MINIATURE_KEYS = dict(
     voc=('2007_000033', '2007_000042', '2007_000061'), context=('2008_000002', '2008_000003', '2008_000007'),
-    coco=('000000000139', '000000000285', '000000000632'), ade20k=('ADE_val_00000001', 'ADE_val_00000002',
-                                                                   'ADE_val_00000003'),
+    coco=('000000000139', '000000000285', '000000000632'),
+    ade20k=('ADE_val_00000001', 'ADE_val_00000002', 'ADE_val_00000003'),
     cityscapes=('frankfurt/frankfurt_000000_000294', 'lindau/lindau_000000_000019', 'munster/munster_000000_000019'),
     camvid=('0001TP_008550', '0001TP_008580', 'Seq05VD_f00000'))
 
@@ -72,7 +72,8 @@ def _segmentation(mask, form):
 
 # %% ../nbs/workshop/prepare.ipynb #35213541
 def _context_json(numbers):
-    "The annotation file of a few label maps {key: numbers}; the first annotation of each covers all things, later ones lie on top"
+    """The annotation file of a few label maps {key: numbers}; the first
+    annotation of each covers all things, later ones lie on top"""
     images, marks = [], []
     for form, (key, x) in enumerate(numbers.items()):
         images.append(dict(file_name=f'{key}.jpg', image_id=int(key.replace('_', '')), height=x.shape[0],
@@ -103,7 +104,8 @@ def write_miniature(
     key:str, # A benchmark that lies on disk
     folder, # Data root to write into; it may hold miniatures, but no other pictures of this benchmark
 ) -> dict: # Picture's key → labels [H,W] int64, as the benchmark should give them
-    "Write three tiny pictures and their labels in a benchmark's official layout, as its archives have it before `tcl_prepare`"
+    """Write three tiny pictures and their labels in a benchmark's
+    official layout, as its archives have it before `tcl_prepare`"""
     f, root = entry(key), Path(folder)
     if isinstance(f, Drawn): raise TclError(f'benchmark {key} is drawn and has no files; it is a miniature by itself')
     pictures, ending = part_of(f, root, 'pictures', 'val')
@@ -111,7 +113,8 @@ def write_miniature(
                             if key != 'ade20k' else key]
     others = scan(pictures, ending) - set(names)
     if others:
-        raise TclError(f"'{pictures}' holds other pictures, such as '{min(others)}{ending}'; a miniature needs an empty folder")
+        raise TclError(f"'{pictures}' holds other pictures, such as '{min(others)}{ending}'; a miniature needs an "
+                       "empty folder")
     number, label = zip(*_MINIATURE[key])
     grids = {k: _blocks(range(len(number)), size, i) for i, (k, size) in enumerate(zip(names, _MINIATURE_SIZES))}
     for k, x in grids.items(): _save(Image.fromarray(palette(len(number))[x]), pictures/f'{k}{ending}')
@@ -173,14 +176,16 @@ def _work(function, tasks, what, workers):
         except OSError as e: raise TclError(f"cannot write into '{folder}': {e.strerror or e}") from e
     with ThreadPoolExecutor(workers) as pool:
         try: list(tqdm(pool.map(function, tasks), total=len(tasks), desc=what, unit='file', disable=None))
-        except BaseException: pool.shutdown(cancel_futures=True); raise
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 # %% ../nbs/workshop/prepare.ipynb #74dea759
 def _prepare_maps(key, root, split, workers):
     "Labels from official label PNGs, for each picture that is there"
     f = BENCHMARKS[key]
-    (pictures, ending), (raw, raw_ending), (labels, label_ending) = (part_of(f, root, part, split)
-                                                                     for part in ('pictures', 'raw', 'labels'))
+    (pictures, ending), (raw, raw_ending), (labels, label_ending) = (
+        part_of(f, root, part, split) for part in ('pictures', 'raw', 'labels'))
     keys = sorted(scan(pictures, ending))
     if not keys: raise no_pictures(key, root, split)
     there, done = scan(raw, raw_ending), scan(labels, label_ending)
@@ -204,20 +209,23 @@ def _read_context(path, split):
     except OSError as e:
         raise TclError(f"cannot read '{path}': {e.strerror or e}; it comes from {BENCHMARKS['context'].source}") from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise TclError(f"'{path}' is not the annotation file of PASCAL Context ({type(e).__name__}: {e}); is it whole?") from e
+        raise TclError(f"'{path}' is not the annotation file of PASCAL Context ({type(e).__name__}: {e}); "
+                       "is it whole?") from e
 
 def _convert_context(task, table, who):
     "One picture of the annotation file into labels"
     (image, marks), target, where = task
     try: numbers = _context_numbers(image, marks)
     except (KeyError, TypeError, ValueError) as e:
-        raise TclError(f"'{where}': the regions of {image.get('file_name')} cannot be read: {type(e).__name__} {e}") from e
+        raise TclError(f"'{where}': the regions of {image.get('file_name')} cannot be read: "
+                       f"{type(e).__name__} {e}") from e
     _write_converted(target, table, numbers, f"{image['file_name']}' of '{where}", who)
 
 # %% ../nbs/workshop/prepare.ipynb #5c5092db
 def _prepare_context(key, root, split, workers):
     "Labels and list of pictures from the merged annotation file"
-    f = BENCHMARKS[key]; labels, ending = part_of(f, root, 'labels', split)
+    f = BENCHMARKS[key]
+    labels, ending = part_of(f, root, 'labels', split)
     listing, source = Path(root)/f.base/f.listing.format(split), Path(root)/f.base/f.raw[0]
     done = scan(labels, ending)
     if listing.is_file() and set(listed_keys(key, root, split, ())) <= done: return 0
@@ -264,7 +272,8 @@ def _report(checks):
 def _prepare_arguments():
     "The options of `tcl_prepare`"
     ap = Arguments(prog='tcl_prepare',
-                   description='Make the label files that benchmarks need and their archives lack, and say what is missing.')
+                   description='Make the label files that benchmarks need and their archives lack, and say '
+                               'what is missing.')
     ap.add_argument('benchmarks', nargs='+', metavar='BENCHMARK',
                     help=f"{', '.join(_MINIATURE)}, or all (the eight published)")
     ap.add_argument('--data', default='data', metavar='DIR',
@@ -299,7 +308,8 @@ def tcl_prepare(argv=None):
     if args.miniature:
         for key in keys: write_miniature(key, args.data)
     if not Path(args.data).is_dir():
-        raise TclError(f"there is no folder '{args.data}'; --data is the folder that holds VOCdevkit, coco_stuff164k, cityscapes and ade")
+        raise TclError(f"there is no folder '{args.data}'; --data is the folder that holds VOCdevkit, coco_stuff164k, "
+                       "cityscapes and ade")
     checks = [_prepare_and_check(key, args) for key in keys]
     print(_report(checks))
     if any(_state(c) == 'incomplete' or args.check and _state(c) != 'ready' for c in checks): sys.exit(1)

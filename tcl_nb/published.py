@@ -39,23 +39,29 @@ class _Inert:
     def __init__(self, *args, **kwargs): pass
     def __setstate__(self, state): pass
 
-_HARMLESS = '''omegaconf.dictconfig.DictConfig omegaconf.listconfig.ListConfig omegaconf.base.ContainerMetadata omegaconf.base.Metadata
-omegaconf.nodes.AnyNode omegaconf.nodes.StringNode omegaconf.nodes.IntegerNode omegaconf.nodes.FloatNode omegaconf.nodes.BooleanNode
-omegaconf.nodes.BytesNode omegaconf.nodes.PathNode omegaconf.nodes.EnumNode omegaconf.nodes.InterpolationResultNode typing.Any pathlib.PosixPath
-builtins.dict builtins.list builtins.tuple builtins.set builtins.str builtins.int builtins.float builtins.bool numpy.dtype numpy.ndarray
-numpy.core.multiarray.scalar numpy.core.multiarray._reconstruct numpy._core.multiarray.scalar numpy._core.multiarray._reconstruct'''.split()
+_HARMLESS = '''
+omegaconf.dictconfig.DictConfig omegaconf.listconfig.ListConfig
+omegaconf.base.ContainerMetadata omegaconf.base.Metadata
+omegaconf.nodes.AnyNode omegaconf.nodes.StringNode omegaconf.nodes.IntegerNode omegaconf.nodes.FloatNode
+omegaconf.nodes.BooleanNode omegaconf.nodes.BytesNode omegaconf.nodes.PathNode omegaconf.nodes.EnumNode
+omegaconf.nodes.InterpolationResultNode typing.Any pathlib.PosixPath
+builtins.dict builtins.list builtins.tuple builtins.set builtins.str builtins.int builtins.float builtins.bool
+numpy.dtype numpy.ndarray numpy.core.multiarray.scalar numpy.core.multiarray._reconstruct
+numpy._core.multiarray.scalar numpy._core.multiarray._reconstruct'''.split()
 
 # %% ../nbs/workshop/published.ipynb #f6cb321b
 def _stand_ins():
     "For each harmless name something of that name that keeps nothing"
     def plain_dict(*factory): return {}
-    plain_dict.__module__, plain_dict.__qualname__ = 'collections', 'defaultdict'; plain_dict.__name__ = 'defaultdict'
+    plain_dict.__module__, plain_dict.__qualname__ = 'collections', 'defaultdict'
+    plain_dict.__name__ = 'defaultdict'
     parts = [name.rpartition('.') for name in _HARMLESS]
     return [plain_dict] + [type(name, (_Inert,), {'__module__': module}) for module, _, name in parts]
 
 # %% ../nbs/workshop/published.ipynb #92652cee
 def _read_pickle(path):
-    "What a checkpoint holds, tensors mapped from the file and not read, objects of other libraries left empty; nothing in it can run"
+    """What a checkpoint holds, tensors mapped from the file and not
+    read, objects of other libraries left empty; nothing in it can run"""
     before = get_safe_globals()
     clear_safe_globals()
     try:
@@ -71,11 +77,13 @@ def _read_pickle(path):
 def read_published(
     path, # A .pth file of the published code
 ) -> dict: # Name in the file → tensor, the learned parameters 'masker.…' and whatever else is there
-    "The weights of a published checkpoint; raises `TclError` that names a file which is missing, damaged, something else, or would run code"
+    """The weights of a published checkpoint; raises `TclError` that names
+    a file which is missing, damaged, something else, or would run code"""
     try: held = _read_pickle(path)
     except Exception as e:
         if name := re.search(r'GLOBAL ([\w.]+)', str(e)):
-            raise TclError(f"'{path}' holds more than weights and settings: it asks for '{name[1]}'; nothing of it was run, and it is not read") from e
+            raise TclError(f"'{path}' holds more than weights and settings: it asks for '{name[1]}'; nothing of it was "
+                           "run, and it is not read") from e
         reason = e.strerror if isinstance(e, (FileNotFoundError, PermissionError,
                                               IsADirectoryError)) else 'it is damaged or no checkpoint'
         raise TclError(f"cannot read a checkpoint from '{path}': {reason}") from e
@@ -83,7 +91,8 @@ def read_published(
     if isinstance(model, dict) and all(isinstance(v, torch.Tensor)
                                        for v in model.values()) and any(str(k).startswith('masker.') for k in model):
         return model
-    raise TclError(f"'{path}' is not a TCL checkpoint: it has no weights named 'masker.…' under 'model', as the published tcl.pth has")
+    raise TclError(f"'{path}' is not a TCL checkpoint: it has no weights named 'masker.…' under 'model', as the "
+                   "published tcl.pth has")
 
 # %% ../nbs/workshop/published.ipynb #f457e877
 def _clip_config(shapes):
@@ -140,7 +149,8 @@ def _ask(url, part, patience):
         lacking = answer.length or 0
         if lacking > shutil.disk_usage(part.parent).free:
             raise OSError(errno.ENOSPC, f'No space left, {lacking/1e6:.0f} MB are needed')
-        print(f'fetching {url} ({(have+lacking)/1e6:.0f} MB{f", {have/1e6:.0f} are here" if have else ""}) into {part.parent}', file=sys.stderr)
+        print(f'fetching {url} ({(have+lacking)/1e6:.0f} MB{f", {have/1e6:.0f} are here" if have else ""}) into '
+              f'{part.parent}', file=sys.stderr)
         bar = tqdm(total=have+lacking or None, initial=have, unit='B', unit_scale=True)
         with part.open('ab' if have else 'wb') as f, bar:
             while block := answer.read(1 << 18):
@@ -162,7 +172,8 @@ def _fetch(url, part, patience):
         except (OSError, http.client.HTTPException) as e: length, problem = sys.maxsize, e
         if not problem and (length is None or _size(part) == length): return
         if _size(part) <= before or getattr(problem, 'errno', None) in _FULL:
-            raise problem or ConnectionError(f'the connection was cut after {_size(part)/1e6:.1f} of {length/1e6:.1f} MB')
+            raise problem or ConnectionError(f'the connection was cut after {_size(part)/1e6:.1f} of '
+                                             f'{length/1e6:.1f} MB')
 
 # %% ../nbs/workshop/published.ipynb #007470dd
 def _check(url, part):
@@ -173,7 +184,8 @@ def _check(url, part):
         read_published(part)
     except Exception as e:
         part.unlink()
-        raise TclError(f"what came from {url} is not a whole TCL checkpoint and was removed ({one_line(e)}); try again, or {_INSTEAD}") from e
+        raise TclError(f"what came from {url} is not a whole TCL checkpoint and was removed ({one_line(e)}); try "
+                       f"again, or {_INSTEAD}") from e
 
 # %% ../nbs/workshop/published.ipynb #73c6190e
 def published_checkpoint(
@@ -196,5 +208,6 @@ def published_checkpoint(
     except (OSError, http.client.HTTPException) as e:
         reason = e if isinstance(e, urllib.error.HTTPError) else getattr(e, 'reason', None) or e
         kept = f' {_size(part)/1e6:.1f} MB are kept, and the next try goes on from there;' if _size(part) else ''
-        raise Unreachable(f'cannot fetch {url} into {folder}: {getattr(reason, "strerror", None) or one_line(reason)};{kept} {_INSTEAD}') from e
+        raise Unreachable(f'cannot fetch {url} into {folder}: '
+                          f'{getattr(reason, "strerror", None) or one_line(reason)};{kept} {_INSTEAD}') from e
     return path

@@ -80,15 +80,19 @@ def _checked(path, objective, recipe, free, defaults=None, inputs=None):
     try: about = json.loads(meta['tcl_nb checkpoint'])
     except (KeyError, ValueError): raise TclError(f"'{path}' is no checkpoint of a training run") from None
     if (about['clip'], about['pretrained']) != (clip.name, clip.pretrained):
-        raise TclError(f"'{path}' was trained with the tower {about['clip']}, {about['pretrained'] or 'no weights named'}; here it is {clip.name}, {clip.pretrained or 'no weights named'}")
+        raise TclError(f"'{path}' was trained with the tower {about['clip']}, "
+                       f"{about['pretrained'] or 'no weights named'}; here it is {clip.name}, "
+                       f"{clip.pretrained or 'no weights named'}")
     old = {**(defaults or {}), **(about.get('recipe') or {})} # a key that the run didn't know yet had its default
     for k, v in (recipe or {}).items():
         if k not in free and old.get(k) != v:
-            raise TclError(f"'{path}' is of another run: it has {k}={old.get(k)!r}, here it is {v!r}; go on as it was, or give another out=FOLDER")
+            raise TclError(f"'{path}' is of another run: it has {k}={old.get(k)!r}, here it is {v!r}; go on as it was, "
+                           "or give another out=FOLDER")
     changed = [name for name, it in (inputs or {}).items() if about.get('inputs', {}).get(name, it) != it]
     if changed:
         said = 'was finished before with' if about['step'] == (recipe or {}).get('steps') else 'was begun with'
-        raise TclError(f"'{path}' {said} other data: what '{changed[0]}' stands for has changed since; give another out=FOLDER to train with it as it is now")
+        raise TclError(f"'{path}' {said} other data: what '{changed[0]}' stands for has changed since; give another "
+                       "out=FOLDER to train with it as it is now")
     if len(about['stream']) != ranks()[1]:
         raise TclError(f"'{path}' was written by {len(about['stream'])} processes, here are {ranks()[1]}")
     return tensors, about
@@ -104,7 +108,8 @@ def load_checkpoint(
     defaults:dict=None, # The recipe's defaults, for keys that the run didn't know yet
     inputs:dict=None, # Name → fingerprint of what the run reads; must be as it was
 ) -> dict: # What is known of it: step, recipe, versions, …
-    "Go on where a checkpoint was saved; raises `TclError` that names a file which is damaged, or of another tower or run"
+    """Go on where a checkpoint was saved; raises `TclError` that
+    names a file which is damaged, or of another tower or run"""
     tensors, about = _checked(path, objective, recipe, free, defaults, inputs)
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
     try: objective.load_state_dict(part('model.'))
@@ -128,7 +133,8 @@ def _any_rank(yes, device):
     return votes.item()
 
 class Save(Plain):
-    "Saves the run every so many steps, at its end, and when SIGTERM or Ctrl-C ask it to stop; then `learn.stopped` is the signal"
+    """Saves the run every so many steps, at its end, and when SIGTERM
+    or Ctrl-C ask it to stop; then `learn.stopped` is the signal"""
     order = 70 # after all others
     def __init__(self,
         path, # The checkpoint
@@ -209,7 +215,8 @@ def count(self:Feed,
     self.begun = batch['epoch'].min().item() if self.begun is None else self.begun
     self.seen.update(zip(batch['source'].tolist(), batch['key']))
     if batch['epoch'].max().item() - self.begun < run.lanes*run.world_size or len(self.seen) >= whole: return
-    warnings.warn(f'a batch has {whole} pairs, but there are only {len(self.seen)} different ones: a contrastive loss then takes a pair for its own opposite; give a smaller batch or more data')
+    warnings.warn(f'a batch has {whole} pairs, but there are only {len(self.seen)} different ones: a contrastive loss '
+                  'then takes a pair for its own opposite; give a smaller batch or more data')
     self.seen = None
 
 # %% ../nbs/workshop/runs.ipynb #46a706cf
@@ -313,7 +320,8 @@ def run_objective(
                         block_from=r.block_from, warmup=r.warmup, floor=r.floor, start=r.start)
         if hasattr(learn, 'judge'): learn.judge.best = about.get('best')
         if about.get('step') != r.steps: return _fit(learn, more)
-    warnings.warn(f"'{last}' was finished before: {r.steps} steps of this recipe, and its sources and weights are what they were; nothing is trained now. Another out=FOLDER trains anew")
+    warnings.warn(f"'{last}' was finished before: {r.steps} steps of this recipe, and its sources and weights are what "
+                  "they were; nothing is trained now. Another out=FOLDER trains anew")
     return 0
 
 # %% ../nbs/workshop/runs.ipynb #e2c94b07
@@ -321,7 +329,8 @@ def _check_tower(r):
     "Warn of a tower without trained weights: it stays as it is, and its masks mean nothing"
     brings_its_own = r.clip in EMBEDDED or ':' in r.clip or Path(r.clip).is_file()
     if not r.pretrained and not brings_its_own:
-        warnings.warn(f"clip={r.clip} without pretrained=TAG (such as openai) or pretrained=FILE has random weights, from which nothing can be learned")
+        warnings.warn(f"clip={r.clip} without pretrained=TAG (such as openai) or pretrained=FILE has random weights, "
+                      "from which nothing can be learned")
 
 # %% ../nbs/workshop/runs.ipynb #8aa2602f
 def _from_maps(r): return str(r.sources).startswith('maps:')
@@ -333,13 +342,16 @@ def _check_maps(r, clip):
     if not hasattr(clip.visual.conv1, 'embed'):
         raise TclError(f'sources={r.sources}: {clip.name} has no frozen backbone whose maps can be kept; give pictures')
     if weights.get('image'):
-        raise TclError(f'sources={r.sources}: kept maps have no pixels to mask; leave the image-level term out by weights without image, or give pictures')
+        raise TclError(f'sources={r.sources}: kept maps have no pixels to mask; leave the image-level term out by '
+                       'weights without image, or give pictures')
     if r.transform not in ('plain', 'light'):
-        raise TclError(f'transform={r.transform}: of kept maps there is the whole (plain), or a window that may be mirrored (light)')
+        raise TclError(f'transform={r.transform}: of kept maps there is the whole (plain), or a window that may be '
+                       'mirrored (light)')
     open_source(r.sources) # names what is missing
     cells, channels = np.load(Path(r.sources.removeprefix('maps:')).expanduser()/'maps.npy', mmap_mode='r').shape[1:]
     if channels != clip.visual.conv1.channels:
-        raise TclError(f'sources={r.sources}: the maps have {channels} channels, and those of {clip.name} {clip.visual.conv1.channels}')
+        raise TclError(f'sources={r.sources}: the maps have {channels} channels, and those of {clip.name} '
+                       f'{clip.visual.conv1.channels}')
 
 # %% ../nbs/workshop/runs.ipynb #b4930df8
 _FREE = 'out', 'device', 'workers', 'log_every', 'save_every', 'picture_every', 'evaluate', 'evaluate_every', 'logger'
@@ -362,7 +374,8 @@ def check_batch(
     "Raise `TclError` for a batch in which nothing can be compared"
     weights = WEIGHTS if r.weights is None else r.weights
     if r.batch*world == 1 and (weights.get('image') or weights.get('feature')):
-        raise TclError('batch=1: the contrastive terms compare a pair with the others of its batch, and there are none; give batch=2 or more')
+        raise TclError('batch=1: the contrastive terms compare a pair with the others of its batch, and there are '
+                       'none; give batch=2 or more')
 
 def _inputs(r, objective):
     "What a run depends on beside recipe and sources: name → fingerprint"
@@ -399,7 +412,8 @@ def run_recipe(
 # %% ../nbs/workshop/runs.ipynb #b063bb96
 def _arguments():
     ap = Arguments(prog='tcl_train', description='Train a TCL grounder from image-caption pairs, as a recipe says.',
-                   epilog=f"recipes: {', '.join(recipes())}. Keys and their defaults: " + ', '.join(f'{f.name}={getattr(Recipe, f.name)}' for f in fields(Recipe)).replace('%', '%%'))
+                   epilog=f"recipes: {', '.join(recipes())}. Keys and their defaults: "
+                   + ', '.join(f'{f.name}={getattr(Recipe, f.name)}' for f in fields(Recipe)).replace('%', '%%'))
     ap.add_argument('config', help='name of a recipe that comes with the package, or a YAML file')
     ap.add_argument('changes', nargs='*', default=[], metavar='key=value', help='change a key of the recipe')
     ap.add_argument('--show', action='store_true', help='print the whole recipe and train nothing')

@@ -55,7 +55,9 @@ def write_shards(
 
 # %% ../nbs/workshop/shards.ipynb #38543f81
 _PICTURES = tuple(ending[1:] for ending in (*ENDINGS, *HEIF))
-_CAPTIONS = 'caption', 'captions', 'text', 'txt', 'title', 'sentences', 'sentence', 'raw', 'comment', 'description', 'alt_text' # What captions are called
+# What captions are called
+_CAPTIONS = ('caption', 'captions', 'text', 'txt', 'title', 'sentences', 'sentence', 'raw', 'comment', 'description',
+             'alt_text')
 _NOTHING = ('nan', '-nan', 'null', '(null)', '<null>', 'none', '<none>', 'nil', 'undefined', 'n/a', 'na', '<na>',
             '#n/a', '#n/a n/a', '#na', 'nat',
             '1.#ind', '-1.#ind', '1.#qnan', '-1.#qnan', '\\n') # What programs write where there is nothing
@@ -229,7 +231,8 @@ def _text_lines(path):
               newline='') as f:
         for line in f:
             if encoding == 'utf-8-sig' and any('\udc80' <= c <= '\udcff' for c in line):
-                warnings.warn(f"'{path}' is not in UTF-8, and is read as Western European; if its captions look wrong, save it in UTF-8")
+                warnings.warn(f"'{path}' is not in UTF-8, and is read as Western European; if its captions look wrong, "
+                              "save it in UTF-8")
                 line = _text(line.encode('utf-8', 'surrogateescape'))
             yield line
 
@@ -248,7 +251,8 @@ def _split(text, delimiter):
     return rows[0] if len(rows) == 1 else []
 
 def _closed(text, delimiter):
-    "Whether a text is a row by the rules of csv or of databases (which put a backslash before a quote), its quotes closed"
+    """Whether a text is a row by the rules of csv or of databases
+    (which put a backslash before a quote), its quotes closed"""
     forms = dict(strict=True), dict(strict=True, escapechar='\\', doublequote=False)
     for form in forms[:1 + ('\\"' in text)]:
         try: rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, **form))
@@ -306,7 +310,8 @@ def _fields(self:_Table, text):
     while len(fields) > width and not fields[-1].strip(): fields.pop()
     if len(fields) > width and self.ends_in_caption and '"' not in text:
         fields = [part.strip() for part in plain.split(self.delimiter, width - 1)]
-    return fields if len(fields) <= width else f"row with more fields than columns (quote what has a '{self.delimiter}')"
+    return (fields if len(fields) <= width
+            else f"row with more fields than columns (quote what has a '{self.delimiter}')")
 
 @patch
 def rows(self:_Table):

@@ -35,7 +35,8 @@ def _scene_rows(shard, split, size):
 
 # %% ../nbs/workshop/sources.ipynb #63e24757
 def _guarded(shards, read):
-    "Rows of shards, given as (shard, step, offset): every step-th row from the offset on; numbers as `datasets` wants them before"
+    """Rows of shards, given as (shard, step, offset): every step-th
+    row from the offset on; numbers as `datasets` wants them before"""
     for shard, step, offset in shards:
         i = -1
         try:
@@ -112,7 +113,8 @@ def _files(where, kind, ending, hint=''):
                              recursive=True))
     if found: return found
     if path.is_dir(): raise TclError(f"the folder '{where}' has no {ending} file{hint}")
-    raise TclError(f"no file or folder is named '{where}'; {kind}: wants a folder of {ending} files, one such file, or a pattern like '{kind}:/data/*{ending}'")
+    raise TclError(f"no file or folder is named '{where}'; {kind}: wants a folder of {ending} files, one such file, or "
+                   f"a pattern like '{kind}:/data/*{ending}'")
 
 _PACKED = '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz', '.tar.zst', '.tar.lz4', '.zip'
 
@@ -135,8 +137,8 @@ def _folder(where, image, caption):
     tables = next((t for kind in ('.jsonl', '.csv') if (t := [path for path in there if path.suffix == kind])), None)
     if not tables:
         raise TclError(f"the folder '{where}' has no metadata.jsonl or metadata.csv that gives each file_name its text")
-    return [str(t) for t in tables], partial(table_rows, **find_columns(table_columns(tables[0]), image, caption,
-                                                                        tables[0]))
+    columns = find_columns(table_columns(tables[0]), image, caption, tables[0])
+    return [str(t) for t in tables], partial(table_rows, **columns)
 
 def _parquet_files(files, image, caption):
     reason = 'there is none'
@@ -161,14 +163,16 @@ def _hub(where, image, caption):
         with tempfile.TemporaryDirectory() as aside:
             splits = load_dataset_builder(name, cache_dir=aside).config.data_files
     except Exception as e:
-        raise TclError(f"cannot open '{name}' of the hub: {textwrap.shorten(str(e), 200)}; a copy on disk is given as wds:FOLDER or parquet:FOLDER") from e
+        raise TclError(f"cannot open '{name}' of the hub: {textwrap.shorten(str(e), 200)}; a copy on disk is given as "
+                       "wds:FOLDER or parquet:FOLDER") from e
     split = split or next((s for s in ('train', *splits) if s in splits), '')
     if split not in splits:
         raise TclError(f"'{name}' of the hub has no split '{split}'; it has {', '.join(map(str, splits))}")
     files = sorted(map(str, splits[split]))
     if tars := [f for f in files if f.endswith('.tar')]: return tars, _reads_tars(caption)
     if tables := [f for f in files if f.endswith('.parquet')]: return _parquet_files(tables, image, caption)
-    raise TclError(f"'{name}' of the hub has neither .tar nor .parquet files in its split '{split}', but such as '{Path(files[0]).name}'")
+    raise TclError(f"'{name}' of the hub has neither .tar nor .parquet files in its split '{split}', but such as "
+                   f"'{Path(files[0]).name}'")
 
 # %% ../nbs/workshop/sources.ipynb #b3e138d3
 _MAPS_PER_RANGE = 256 # Of kept maps, in what stands for a shard
@@ -183,7 +187,8 @@ def _maps(where, image, caption):
     folder = Path(os.path.expanduser(where))
     for name in ('rows.json', 'maps.npy'):
         if not (folder/name).is_file():
-            raise TclError(f"'{where}' holds no maps: {name} is missing; tcl_align keeps them in its maps=FOLDER, under train")
+            raise TclError(f"'{where}' holds no maps: {name} is missing; tcl_align keeps them in its "
+                           "maps=FOLDER, under train")
     number = len(json.loads((folder/'rows.json').read_text()))
     shards = [(i, min(i + _MAPS_PER_RANGE, number)) for i in range(0, number, _MAPS_PER_RANGE)]
     contents = fingerprint(folder/'rows.json') + str(_size(folder/'maps.npy'))
@@ -195,7 +200,8 @@ _SCENES, _PER_RANGE = 2**20, 2**10 # of the small world: scenes in an epoch, and
 def _smallworld(where, image, caption, size=64):
     split = _world().split(where or 'train')
     if split.names:
-        raise TclError(f"'{split.name}' is a test set of the small world and is not trained on; give 'smallworld' or 'smallworld:clip'")
+        raise TclError(f"'{split.name}' is a test set of the small world and is not trained on; give 'smallworld' or "
+                       "'smallworld:clip'")
     _scene(split.name, 0, size) # the textures are ready before workers start
     return [(i, i+_PER_RANGE) for i in range(0, _SCENES, _PER_RANGE)], partial(_scene_rows, split=split.name, size=size)
 
@@ -207,11 +213,12 @@ def open_source(
     # 'wds:FOLDER_OR_GLOB' (or a range as webdataset has it, 'wds:{00000..00099}.tar')
     spec:str,
     image:str=None, # Column of the pictures in a table; found by its usual names when None
-    caption:str=None, # Column of the captions in a table, or their name in a shard's .json; found by its usual names when None
+    caption:str=None, # Column of the captions in a table, or name in a shard's .json; None: found by its usual names
 ) -> Source: # Raises TclError that names what is missing
     "A source of pairs by name"
     kind, _, where = str(spec).partition(':')
     if kind not in _KINDS or not (where or kind == 'smallworld'):
-        raise TclError(f"'{spec}' is no source of pairs; there are smallworld, wds:FOLDER, folder:PATH, csv:FILE, parquet:FOLDER, maps:FOLDER, hub:USER/NAME")
+        raise TclError(f"'{spec}' is no source of pairs; there are smallworld, wds:FOLDER, folder:PATH, csv:FILE, "
+                       "parquet:FOLDER, maps:FOLDER, hub:USER/NAME")
     shards, read = _KINDS[kind](where, image, caption)
     return Source(str(spec), shards, read)

@@ -88,7 +88,8 @@ def fold_norms(
         for (name, conv), (next_name, norm) in zip(children, children[1:]):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, next_name, getattr(norm, 'act', nn.Identity())) # timm keeps the activation inside the norm
+                # timm keeps the activation inside the norm
+                setattr(parent, next_name, getattr(norm, 'act', nn.Identity()))
 
 # %% ../nbs/appendix/G_towers.ipynb #7c3a2468
 class Stem(nn.Module):
@@ -246,7 +247,7 @@ def _sentence_folder(name):
 class SentenceText(nn.Module):
     "A sentence encoder of transformers: the mean over its tokens' embeddings"
     def __init__(self,
-        name:str='minilm', # 'minilm', a folder, or a model of the hub; raises TclError without the packages that it needs
+        name:str='minilm', # 'minilm', a folder, or a model of the hub; TclError if packages that it needs are missing
     ):
         super().__init__()
         folder = _sentence_folder(name)
@@ -288,7 +289,8 @@ class OpenClipText(nn.Module):
         except Exception as e:
             raise TclError(f"open_clip cannot build '{name}': {textwrap.shorten(str(e), 150)}") from e
         self.body.visual = nn.Identity()
-        self.tokenizer, self.config = open_clip.get_tokenizer(name), dict(kind='open_clip', name=name, pretrained=pretrained)
+        self.tokenizer = open_clip.get_tokenizer(name)
+        self.config = dict(kind='open_clip', name=name, pretrained=pretrained)
         self.channels = self.body.text_projection.shape[1]
 
     def encode(self, ids): # [N,77] → [N,C], not normalised
@@ -346,7 +348,7 @@ def take_folded(
 
 # %% ../nbs/appendix/G_towers.ipynb #36680a9d
 def build_text(
-    config:dict, # {'kind': 'static', 'rank': R}, {'kind': 'sentence', 'name': …}, {'kind': 'open_clip', 'name': …, 'pretrained': …}
+    config:dict, # 'kind': 'static' with 'rank', 'sentence' with 'name', or 'open_clip' with 'name' and 'pretrained'
     channels:int, # C; raises TclError if the text side has another number
     words=None, # Vocabulary of a static table
 ) -> nn.Module: # A text plug
@@ -367,7 +369,7 @@ def build_text(
 def build_tower(
     config:dict, # backbone, stride, width, layers, heads, channels, pool, text
     words=None, # Vocabulary of a static table
-    weights=None, # File of the backbone's weights, a tower's file, or 'photo'; None: random, or from the tower's own file later
+    weights=None, # File of the backbone's weights, a tower's file, or 'photo'; None: random, until a tower is read
     text:nn.Module=None, # The text side, if it is there already
 ) -> Tower: # With random weights but for the backbone's
     "A tower from its configuration"

@@ -7,7 +7,8 @@ Labels scenes of the small world with `tcl_segment --save coco,instances`, and g
 
 * pycocotools' COCO class: every mask must equal that of the label file, pixel for pixel;
 * supervision's DetectionDataset.from_coco: the same, pixel for pixel;
-* from there to YOLO's text files of polygons (as_yolo), and back by from_yolo. A polygon can't hold a hole or a part of one
+* from there to YOLO's text files of polygons (as_yolo), and back by from_yolo. A polygon can't hold a hole or a part
+  of one
   pixel, so here the intersection over union of all masks is printed; and
 * from there to Pascal VOC's folder of boxes (as_pascal_voc) and back: every box must be there;
 * datumaro, CVAT's own converter, from COCO's layout (annotations/instances_default.json, images/default/): pixel for
@@ -36,7 +37,10 @@ def labelled(folder, n):
     tcl_segment([str(folder/'photos'), *words, '--model', 'small', '--out', str(folder/'masks'), '--save',
                  'labels,coco,instances'])
     files = sorted((folder/'photos').rglob('*.png'))
-    return {p.relative_to(folder/'photos').as_posix(): np.array(Image.open(folder/'masks'/p.relative_to(folder/'photos').with_name(f'{p.stem}_labels.png'))) for p in files}
+    def found(path):
+        picture = path.relative_to(folder/'photos')
+        return picture.as_posix(), np.array(Image.open(folder/'masks'/picture.with_name(f'{path.stem}_labels.png')))
+    return dict(map(found, files))
 
 def drawn(masks, classes, shape):
     "Masks and their classes, from 0 → a label map, from 1; each pixel once"

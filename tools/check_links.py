@@ -27,8 +27,13 @@ def broken(path):
         if re.match(r'[a-z]+:', target): continue
         file, _, anchor = target.partition('#')
         page = (path.parent/file).resolve() if file else path
-        if not page.exists(): yield target; continue
-        if anchor and page.suffix in ('.md', '.ipynb') and slug(anchor.replace('-', ' ')) not in map(slug, re.findall(r'^#+ (.*)$', prose(page), re.M)): yield target
+        if not page.exists():
+            yield target
+            continue
+        if not anchor or page.suffix not in ('.md', '.ipynb'): continue
+        headings = {slug(heading) for heading in re.findall(r'^#+ (.*)$', prose(page), re.M)}
+        if slug(anchor.replace('-', ' ')) not in headings:
+            yield target
 
 def lost(path):
     "Text of a notebook's first cell that nbdev would drop"
@@ -40,8 +45,10 @@ def main():
     listed = re.findall(r'[\w/]+\.ipynb', (ROOT/'nbs'/'sidebar.yml').read_text())
     bad = [f'{p.relative_to(ROOT)}: {t}' for p in sorted(pages) for t in broken(p)]
     bad += [f'nbs/sidebar.yml: {n}' for n in listed if not (ROOT/'nbs'/n).exists()]
-    bad += [f'not in nbs/sidebar.yml: {p.name}' for p in pages if p.suffix == '.ipynb' and p.relative_to(ROOT/'nbs').as_posix() not in listed]
-    bad += [f'{p.relative_to(ROOT)}: not on the site, since it stands in the first cell: {text[:60]!r}' for p in sorted(pages) if p.suffix == '.ipynb' and (text := lost(p))]
+    bad += [f'not in nbs/sidebar.yml: {p.name}'
+            for p in pages if p.suffix == '.ipynb' and p.relative_to(ROOT/'nbs').as_posix() not in listed]
+    bad += [f'{p.relative_to(ROOT)}: not on the site, since it stands in the first cell: {text[:60]!r}'
+            for p in sorted(pages) if p.suffix == '.ipynb' and (text := lost(p))]
     print('\n'.join(bad) or f'{len(pages)} pages, no broken link')
     sys.exit(bool(bad))
 

@@ -1,7 +1,7 @@
 """Are the numbers in the book those of the files that they come from?
 
     python tools/check_numbers.py            # complains and exits with 1 where a number differs
-    python tools/check_numbers.py --prove    # changes one digit at a time, of every quoted number here and there, and sees each noticed
+    python tools/check_numbers.py --prove    # changes one digit of every quoted number in turn, and sees each noticed
     python tools/check_numbers.py --update   # after a log was made anew: write its checksum
     python tools/check_numbers.py --untied   # list decimal numbers of the prose that no marker speaks of
 
@@ -12,13 +12,13 @@ A text cell that quotes measurements ends with a marker, which readers don't see
     <!-- from this#37b3e6a4: naclip:0=21.4 -->
     <!-- from text: 0.4 -->
 
-It says where each number stands, with ~ for a space. In a json that is a path; [key=value] chooses entries of a list, and mean, sd, min and
-max sum several up. In any other file, and in what a cell of the same notebook printed (`this#` and its id), it is the first line with some
-words (`a>b`: the first after that with other words), and which of the numbers that follow them there, counted from 0. Before an address
-`100*` makes percent of a share, and `1/` its inverse.
-A number must be its file's, rounded to as many digits, and it must stand in the cell. A cell with a marker has no other decimal number;
-those that are not measured (a setting, a definition) are named as `text`.
-nbs/results/checksums.txt holds a checksum of every file of results, in the form of sha256sum, so that none changes unnoticed.
+It says where each number stands, with ~ for a space. In a json that is a path; [key=value] chooses entries of a list,
+and mean, sd, min and max sum several up. In any other file, and in what a cell of the same notebook printed (`this#`
+and its id), it is the first line with some words (`a>b`: the first after that with other words), and which of the
+numbers that follow them there, counted from 0. Before an address `100*` makes percent of a share, and `1/` its inverse.
+A number must be its file's, rounded to as many digits, and it must stand in the cell. A cell with a marker has no other
+decimal number; those that are not measured (a setting, a definition) are named as `text`. nbs/results/checksums.txt
+holds a checksum of every file of results, in the form of sha256sum, so that none changes unnoticed.
 """
 import argparse, hashlib, json, re, statistics, sys
 from collections import Counter
@@ -36,7 +36,9 @@ def texts(page):
     "Source of every text cell of a notebook, and {id: what it printed} of the others"
     cells, printed = json.loads(page)['cells'], {}
     for c in cells:
-        if c['cell_type'] == 'code': printed[c['id']] = '\n'.join(''.join(o.get('text') or o.get('data', {}).get('text/plain', '')) for o in c['outputs'])
+        if c['cell_type'] == 'code':
+            printed[c['id']] = '\n'.join(''.join(o.get('text') or o.get('data', {}).get('text/plain', ''))
+                                         for o in c['outputs'])
     return [''.join(c['source']) for c in cells if c['cell_type'] == 'markdown'], printed
 
 def chosen(values, step):
@@ -71,13 +73,16 @@ def number_at(name, text, address):
     factor, address = (float(times[1]), address[times.end():]) if times else (1, address)
     inverse, address = (True, address[2:]) if address.startswith('1/') else (False, address)
     try: found = (from_json if name.endswith('.json') else from_lines)(text, address)
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as e: raise Wrong(f'{name}: nothing at {address} ({e})') from e
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as e:
+        raise Wrong(f'{name}: nothing at {address} ({e})') from e
     return 1/found if inverse else factor*found
 
 def claims(cell, page, printed, read):
     "Yields (file, address, quoted number, number there) of a cell's markers"
     for name, body in MARKER.findall(cell):
-        if name == 'text': yield from ((name, 'text', quoted, float(quoted)) for quoted in body.split()); continue
+        if name == 'text':
+            yield from ((name, 'text', quoted, float(quoted)) for quoted in body.split())
+            continue
         text = printed.get(name[5:], '') if name.startswith('this#') else read((page.parent/name).resolve())
         for claim in body.split():
             address, quoted = claim.rsplit('=', 1)
@@ -85,7 +90,9 @@ def claims(cell, page, printed, read):
 
 def prose(cell):
     "A text cell without markers, code, formulas and links"
-    for hidden in (MARKER, re.compile(r'```.*?```', re.S), re.compile(r'`[^`]*`'), re.compile(r'\$[^$]*\$'), re.compile(r'\]\([^)]*\)')): cell = hidden.sub(' ', cell)
+    for hidden in (MARKER, re.compile(r'```.*?```', re.S), re.compile(r'`[^`]*`'), re.compile(r'\$[^$]*\$'),
+                   re.compile(r'\]\([^)]*\)')):
+        cell = hidden.sub(' ', cell)
     return cell
 
 def check_cell(cell, page, printed, read):
@@ -93,7 +100,8 @@ def check_cell(cell, page, printed, read):
     standing, quoted_here = Counter(NUMBER.findall(prose(cell))), Counter()
     for name, address, quoted, there in claims(cell, page, printed, read):
         digits = len(quoted.partition('.')[2])
-        if abs(there - float(quoted.replace(',', ''))) > .501*10**-digits: raise Wrong(f'{quoted} is {there:.{digits + 2}f} in {name} at {address}')
+        if abs(there - float(quoted.replace(',', ''))) > .501*10**-digits:
+            raise Wrong(f'{quoted} is {there:.{digits + 2}f} in {name} at {address}')
         quoted_here[quoted] += 1
         if quoted_here[quoted] > standing[quoted]: raise Wrong(f'{quoted} ({name} at {address}) is not in the text')
     if quoted_here:
@@ -130,14 +138,17 @@ def proof():
             for found in (m for m in NUMBER.finditer(body) if m[0] in quoted and m[0] in prose(body)):
                 changed, tried = other_digit(cell, found.end() - 1), tried + 1
                 if prose(changed) == prose(cell): continue # in a code block or a formula, where nothing is quoted
-                try: check_cell(changed, page, printed, Path.read_text); missed.append(f'{page.name}: {found[0]}')
+                try:
+                    check_cell(changed, page, printed, Path.read_text)
+                    missed.append(f'{page.name}: {found[0]}')
                 except Wrong: pass
     for path in results():
         text = path.read_text()
         for found in re.finditer(r'\d', text):
             tried += 1
             def read(p): return other_digit(text, found.start()) if p == path else p.read_text()
-            if hashlib.sha256(read(path).encode()).hexdigest() in CHECKSUMS.read_text(): missed.append(f'{path.name}: digit {found.start()}')
+            if hashlib.sha256(read(path).encode()).hexdigest() in CHECKSUMS.read_text():
+                missed.append(f'{path.name}: digit {found.start()}')
     return missed, tried
 
 def untied():
@@ -145,7 +156,8 @@ def untied():
     for page in pages():
         for cell in texts(page.read_text())[0]:
             found = [n for n in NUMBER.findall(prose(cell)) if '.' in n]
-            if found and not MARKER.search(cell): print(f"{page.relative_to(BOOK)}: {' '.join(found)}   ({cell.strip().splitlines()[0][:50]})")
+            if found and not MARKER.search(cell):
+                print(f"{page.relative_to(BOOK)}: {' '.join(found)}   ({cell.strip().splitlines()[0][:50]})")
 
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -158,6 +170,7 @@ if __name__ == '__main__':
         sys.exit('\n'.join(missed) or print(f'{tried} digits changed, each noticed'))
     wrong, tied = check(Path.read_text)
     kept = CHECKSUMS.read_text().splitlines() if CHECKSUMS.exists() else []
-    wrong += [f'results/{line.split()[1]}: not as in checksums.txt' for line in sums(Path.read_text).splitlines() if line not in kept]
+    wrong += [f'results/{line.split()[1]}: not as in checksums.txt'
+              for line in sums(Path.read_text).splitlines() if line not in kept]
     if wrong: sys.exit('\n'.join(wrong))
     print(f'{tied} numbers in the book are those of the files that they name')

@@ -2,8 +2,9 @@
 
     python tools/check_rooms.py [--draw]
 
-Every module has a row and every row a module; a module imports only from rows above its own, and no name that begins with an underscore;
-none is longer than 450 lines. With --draw the imports are printed, a room a line, from the ground up.
+Every module has a row and every row a module; a module imports only from rows above its own, and no name that begins
+with an underscore; none is longer than 450 lines. With --draw the imports are printed, a room a line, from the ground
+up.
 """
 import argparse, ast, re, sys
 from pathlib import Path
@@ -13,7 +14,8 @@ LONGEST = 450 # lines of a module
 
 def table():
     "Module → its notebook, in the table's order"
-    rows = re.findall(r'^\| [^|]* \| `([\w/]+)` → `(\w+)` \|', (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'), re.M)
+    rows = re.findall(r'^\| [^|]* \| `([\w/]+)` → `(\w+)` \|', (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'),
+                      re.M)
     return {module: notebook for notebook, module in rows}
 
 def imports(path):
@@ -39,7 +41,8 @@ def main():
         taken = imports(files[module])
         if args.draw: print(f"{module:<16}← {', '.join(sorted(taken, key=order.index))}")
         for other, names in taken.items():
-            if order.index(other) >= order.index(module): faults.append(f'{module} imports from {other}, which is not above it in the table')
+            if order.index(other) >= order.index(module):
+                faults.append(f'{module} imports from {other}, which is not above it in the table')
             faults += [f'{module} takes {name} from {other}' for name in sorted(names) if name.startswith('_')]
         lines = len(files[module].read_text(encoding='utf-8').splitlines())
         if lines > LONGEST: faults.append(f'{module}: {lines} lines, more than {LONGEST}')

@@ -12,7 +12,8 @@ def problems(wheel):
     yield from (f'missing: {n}' for n in sorted(wanted - names))
     yield from (f'does not belong: {n}' for n in sorted(names) if not n.startswith(('tcl_nb/', 'tcl_nb-')))
     meta = zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith('METADATA'))).decode()
-    yield from (f'metadata lacks: {k}' for k in ('Requires-Dist: torch', 'Provides-Extra: dev', 'License-File: LICENSE') if k not in meta)
+    yield from (f'metadata lacks: {k}'
+                for k in ('Requires-Dist: torch', 'Provides-Extra: dev', 'License-File: LICENSE') if k not in meta)
     if not any('entry_points' in n for n in names): yield 'no entry points'
 
 def main():

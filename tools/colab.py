@@ -2,23 +2,27 @@
 
     python tools/colab.py [--check]
 
-Both stand right below the title. On Colab the cell fetches the repository, for the files beside the notebook, and installs the
-package from it; anywhere else it does nothing.
+Both stand right below the title. On Colab the cell fetches the repository, for the files beside the notebook, and
+installs the package from it; anywhere else it does nothing.
 """
 import argparse, configparser, sys
 from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-settings = configparser.ConfigParser(); settings.read(ROOT/'settings.ini', encoding='utf-8')
+settings = configparser.ConfigParser()
+settings.read(ROOT/'settings.ini', encoding='utf-8')
 USER, REPO, BRANCH = (settings['DEFAULT'][k] for k in ('user', 'repo', 'branch'))
 
 def cells(path):
     "The two cells of a notebook"
-    place = path.relative_to(ROOT).as_posix(); folder = f'{REPO}/{Path(place).parent.as_posix()}'
+    place = path.relative_to(ROOT).as_posix()
+    folder = f'{REPO}/{Path(place).parent.as_posix()}'
     yield 'markdown', f'[Open in Colab](https://colab.research.google.com/github/{USER}/{REPO}/blob/{BRANCH}/{place})'
-    yield 'code', (f"#| hide\nif 'google.colab' in str(get_ipython()): # the package, and the files beside this notebook\n"
-                   f'    !git clone -q https://github.com/{USER}/{REPO} && pip install -q ./{REPO}\n    %cd -q {folder}')
+    yield 'code', ("#| hide\nif 'google.colab' in str(get_ipython()): # the package, and the files beside "
+                   "this notebook\n"
+                   f'    !git clone -q https://github.com/{USER}/{REPO} && pip install -q ./{REPO}\n    '
+                   f'%cd -q {folder}')
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])

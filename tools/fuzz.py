@@ -1,6 +1,11 @@
-"""Odd inputs, made at random from a seed: tables, shards, label PNGs, command lines, recipes. Nothing may end in a traceback, hang, or
-count wrongly (rows in = pairs + counted faults).  python tools/fuzz.py [KIND ...] --seconds 300 --seed 0 --log FILE"""
-import argparse, contextlib, csv, io, json, os, platform, random, signal, sys, tarfile, tempfile, time, traceback, warnings
+"""Odd inputs, made at random from a seed: tables, shards, label PNGs, command lines, recipes.
+
+    python tools/fuzz.py [KIND ...] --seconds 300 --seed 0 --log FILE
+
+Nothing may end in a traceback, hang, or count wrongly (rows in = pairs + counted faults).
+"""
+import argparse, contextlib, csv, io, json, os, platform, random, signal
+import sys, tarfile, tempfile, time, traceback, warnings
 from pathlib import Path
 import numpy as np, torch, yaml
 from PIL import Image
@@ -41,7 +46,8 @@ def picture(colour='red', kind='JPEG', size=(8, 8)):
     return out.getvalue()
 
 def count(spec, **columns):
-    "(rows that a source gives, the pairs among them as (key, caption)); they must add up with what was counted as faulty"
+    """(rows that a source gives, the pairs among them as (key,
+    caption)); they must add up with what was counted as faulty"""
     rows = len(list(open_source(spec, **columns).rows()))
     stream, pairs, before = Pairs(spec, plain_transform(8), 1, lanes=1, shuffle=1, **columns), [], None
     try:
@@ -70,7 +76,8 @@ def told(r, i, there, lines):
 ORDERS = ['image', 'caption'], ['id', 'image', 'caption'], ['caption', 'image'], ['image', 'caption', 'caption']
 
 def as_csv(r, rows, mark, ending):
-    "(text of a table, what each row may give): rows as a program writes them, and as people do: quotes forgotten, too short, quotes left open"
+    """(text of a table, what each row may give): rows as a program writes
+    them, and as people do: quotes forgotten, too short, quotes left open"""
     names = {'image': r.choice(['image', 'Image', 'file_name', 'filepath', 'IMAGE_PATH']),
              'caption': r.choice(['caption', 'Caption', 'text', 'title', 'comment'])}
     order, quoting = r.choice(ORDERS), r.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
@@ -97,7 +104,8 @@ def by_hand_text(kind, mark, order, texts):
     "(what a careless hand writes for the captions, the captions that this may give)"
     commas = f'a dog{mark} a cake{mark}{mark} a tree'
     if kind == 'open': return '"a dog', ['a dog']
-    if kind == 'commas': return commas, [clean(commas)] if order[-2:] != ['caption', 'caption'] and order[-1] == 'caption' else []
+    if kind == 'commas':
+        return commas, [clean(commas)] if order[-2:] != ['caption', 'caption'] and order[-1] == 'caption' else []
     return '', [] if kind == 'short' else [clean(t) for t in texts if usable(t)]
 
 def as_json(r, rows, kind):
@@ -116,7 +124,8 @@ def as_json(r, rows, kind):
     return json.dumps(r.choice([made, dict(version=1, images=made)]))
 
 def tables(r, folder):
-    "csv, tsv, jsonl, json in several encodings; every row that was written must come through with its own caption or be counted, and damaged, nothing may break"
+    """csv, tsv, jsonl, json in several encodings; every row that was written must come
+    through with its own caption or be counted, and damaged, nothing may break"""
     number = r.randint(1, 12)
     told.there = {f'{i}.jpg' for i in range(number) if r.random() < .8}
     for name in told.there: (folder/name).write_bytes(picture())
@@ -156,7 +165,8 @@ def shard_of(r, names):
     return members, captions
 
 def shards(r, folder):
-    "tar files with names, sidecars and hidden files of all kinds, in and out of order: no pair may have another's caption, and no file be lost"
+    """tar files with names, sidecars and hidden files of all kinds, in and
+    out of order: no pair may have another's caption, and no file be lost"""
     names = r.sample(NAMES, r.randint(1, 8))
     members, captions = shard_of(r, names)
     way = r.choice(['whole', 'whole', 'broken', 'shuffled', 'sorted by ending', 'lost'])
@@ -274,9 +284,9 @@ def lines(r, folder):
 def change(r):
     "key=value, more or less"
     key = r.choice([*Recipe.__dataclass_fields__, 'x', '', 'out', 'sources'])
-    return key + r.choice(['=', '=', '=', '']) + r.choice(['1', '-1', '1e400', 'nan', 'null', '[', '{a: 1}', '[1, [2]]',
-        '*x', '!!python/name:os.system', 'yes', '007', '12:30', ' ', '"', "'a", 'a: b: c', '&a [*a]', '\t', '🙂', '0x1f',
-                                                           '.inf', '2024-01-01'])
+    values = ['1', '-1', '1e400', 'nan', 'null', '[', '{a: 1}', '[1, [2]]', '*x', '!!python/name:os.system', 'yes',
+              '007', '12:30', ' ', '"', "'a", 'a: b: c', '&a [*a]', '\t', '🙂', '0x1f', '.inf', '2024-01-01']
+    return key + r.choice(['=', '=', '=', '']) + r.choice(values)
 
 def recipe_files(r, folder):
     "Recipes: a Recipe or a line"
@@ -325,7 +335,8 @@ def main():
     def say(line):
         said.append(line)
         print(line, flush=True)
-    say(f'{time.strftime("%Y-%m-%d")}: tcl_nb {__version__}, Python {platform.python_version()}, torch {torch.__version__}, {sys.platform}; python tools/fuzz.py {" ".join(sys.argv[1:])}')
+    say(f'{time.strftime("%Y-%m-%d")}: tcl_nb {__version__}, Python {platform.python_version()}, torch '
+        f'{torch.__version__}, {sys.platform}; python tools/fuzz.py {" ".join(sys.argv[1:])}')
     for kind in args.kinds or KINDS:
         end, seed, wrong = time.time() + args.seconds/len(args.kinds or KINDS), args.seed, 0
         while time.time() < end and wrong < args.most:

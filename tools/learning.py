@@ -2,10 +2,11 @@
 
     python tools/learning.py [--steps 40] [--batch 16] [--seed 0] [--log FILE]
 
-Trains a fresh grounder on the small world with all losses as they are; then with each loss in turn turned around, so that it pulls the wrong
-way, and left out; and with captions that belong to other pictures. Says of each the mIoU on scenes of the test set `seen` and the six terms
-on pairs that it has not trained on. The first is the run of chapter 12's test that TCL learns, which holds all lines against its bars:
-nbs/results/learning.log, and learning_1.log and learning_2.log with the next two seeds.
+Trains a fresh grounder on the small world with all losses as they are; then with each loss in turn turned around, so
+that it pulls the wrong way, and left out; and with captions that belong to other pictures. Says of each the mIoU on
+scenes of the test set `seen` and the six terms on pairs that it has not trained on. The first is the run of chapter
+12's test that TCL learns, which holds all lines against its bars: nbs/results/learning.log, and learning_1.log and
+learning_2.log with the next two seeds.
 """
 import argparse, os, platform, time
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -68,8 +69,10 @@ def main():
         lines.append(' '.join(words))
         print(lines[-1], flush=True)
         if args.log: Path(args.log).write_text('\n'.join(lines) + '\n')
-    say(f'# python tools/learning.py --steps {args.steps} --batch {args.batch} --scenes {args.scenes} --seed {args.seed}')
-    say(f"# {date.today()}, Python {platform.python_version()}, torch {version('torch')}, {torch.get_num_threads()} thread; mIoU in percent")
+    say(f'# python tools/learning.py --steps {args.steps} --batch {args.batch} --scenes {args.scenes} '
+        f'--seed {args.seed}')
+    say(f"# {date.today()}, Python {platform.python_version()}, torch {version('torch')}, {torch.get_num_threads()} "
+        "thread; mIoU in percent")
     say(f'{"broken":<28}{"mIoU":>6}', ''.join(f'{name:>12}' for name in WEIGHTS), '  seconds of processor')
     say(f'{"MaskCLIP, untrained":<28}{measured(maskclip_system(clip), world, clip, args.scenes):6.1f}')
     for name, weights, others in changes():

@@ -18,34 +18,44 @@ DESIGNS = ('noto', 'twemoji', 'fluent')
 OUT = Path(__file__).parent.parent/'tcl_nb'/'assets'/'smallworld'
 
 # word -> short name in emoji-datasource, where the two differ
-ODD = {'backpack': 'school_satchel', 'cake': 'birthday', 'castle': 'european_castle', 'cheese': 'cheese_wedge', 'cherry': 'cherries',
-       'clock': 'alarm_clock', 'diamond': 'gem', 'donut': 'doughnut', 'drum': 'drum_with_drumsticks', 'fish': 'tropical_fish',
-       'book': 'green_book', 'fox': 'fox_face', 'giraffe': 'giraffe_face', 'hat': 'tophat', 'hot dog': 'hotdog', 'ice cream': 'icecream',
-       'lion': 'lion_face', 'monkey': 'monkey_face', 'orange': 'tangerine', 'palm tree': 'palm_tree', 'panda': 'panda_face',
-       'pumpkin': 'jack_o_lantern', 'robot': 'robot_face', 'shoe': 'athletic_shoe', 'snowman': 'snowman_without_snow',
-       'soccer ball': 'soccer', 'squirrel': 'chipmunk', 'teddy bear': 'teddy_bear', 'television': 'tv', 'train': 'steam_locomotive',
+ODD = {'backpack': 'school_satchel', 'cake': 'birthday', 'castle': 'european_castle', 'cheese': 'cheese_wedge',
+       'cherry': 'cherries', 'clock': 'alarm_clock', 'diamond': 'gem', 'donut': 'doughnut',
+       'drum': 'drum_with_drumsticks', 'fish': 'tropical_fish', 'book': 'green_book', 'fox': 'fox_face',
+       'giraffe': 'giraffe_face', 'hat': 'tophat', 'hot dog': 'hotdog', 'ice cream': 'icecream',
+       'lion': 'lion_face', 'monkey': 'monkey_face', 'orange': 'tangerine', 'palm tree': 'palm_tree',
+       'panda': 'panda_face', 'pumpkin': 'jack_o_lantern', 'robot': 'robot_face', 'shoe': 'athletic_shoe',
+       'snowman': 'snowman_without_snow', 'soccer ball': 'soccer', 'squirrel': 'chipmunk', 'teddy bear': 'teddy_bear',
+       'television': 'tv', 'train': 'steam_locomotive',
        'tree': 'deciduous_tree', 'zebra': 'zebra_face'}
-WORDS = sorted([*ODD, *'''airplane apple avocado balloon banana basketball bear bee bird boat broccoli bus butterfly cactus camera
-    car carrot cat chicken computer cow crab crown dog dress duck eggplant elephant fire fries frog ghost gift grapes guitar hamburger
-    heart hedgehog helicopter horse house ladybug lemon magnet mushroom octopus pear penguin pig pineapple pizza popcorn rabbit
-    rainbow rocket rose scissors shirt skull snail snake spider star strawberry sunflower taco tent tiger tomato tractor trophy
-    turtle umbrella volcano watermelon whale'''.split()])
+WORDS = sorted([*ODD, *'''
+    airplane apple avocado balloon banana basketball bear bee bird boat broccoli bus butterfly cactus camera car
+    carrot cat chicken computer cow crab crown dog dress duck eggplant elephant fire fries frog ghost gift
+    grapes guitar hamburger heart hedgehog helicopter horse house ladybug lemon magnet mushroom octopus pear
+    penguin pig pineapple pizza popcorn rabbit rainbow rocket rose scissors shirt skull snail snake spider
+    star strawberry sunflower taco tent tiger tomato tractor trophy turtle umbrella volcano watermelon whale
+    '''.split()])
 
 def open_tar(path):
     "An npm tarball, or a `TclError` that names it"
     try: return tarfile.open(path)
-    except (OSError, tarfile.TarError) as e: raise TclError(f"cannot read the npm tarball '{path}': {getattr(e, 'strerror', None) or e}") from e
+    except (OSError, tarfile.TarError) as e:
+        raise TclError(f"cannot read the npm tarball '{path}': {getattr(e, 'strerror', None) or e}") from e
 
 def pictures(google, twitter, fluent):
     "The drawings of every word in every design, in the atlas's order"
     with open_tar(google) as g, open_tar(twitter) as t, open_tar(fluent) as f:
         try: table = {e['short_name']: e for e in json.load(g.extractfile('package/emoji.json'))}
-        except KeyError: raise TclError(f"'{google}' has no package/emoji.json; give emoji-datasource-google's tarball first") from None
-        webp = {n.rsplit('/', 1)[-1].removesuffix('.webp').replace('-fe0f', ''): n for n in f.getnames() if n.endswith('.webp')}
+        except KeyError:
+            raise TclError(f"'{google}' has no package/emoji.json; give emoji-datasource-google's "
+                           "tarball first") from None
+        webp = {n.rsplit('/', 1)[-1].removesuffix('.webp').replace('-fe0f', ''): n
+                for n in f.getnames() if n.endswith('.webp')}
         for word in WORDS:
             image = table[ODD.get(word, word)]['image']
             code = image.removesuffix('.png').replace('-fe0f', '')
-            for tar, path, name in ((g, google, f'package/img/google/64/{image}'), (t, twitter, f'package/img/twitter/64/{image}'), (f, fluent, webp.get(code, f'{code}.webp'))):
+            for tar, path, name in ((g, google, f'package/img/google/64/{image}'),
+                                    (t, twitter, f'package/img/twitter/64/{image}'),
+                                    (f, fluent, webp.get(code, f'{code}.webp'))):
                 try: yield Image.open(io.BytesIO(tar.extractfile(name).read()))
                 except KeyError: raise TclError(f"'{path}' has no drawing '{name}' for '{word}'") from None
 

@@ -1,10 +1,12 @@
-"""Make the notebooks' own arrays to agree with: a tiny TCL written out in its slowest form, sharing no code with the package.
+"""Make the notebooks' own arrays to agree with: a tiny TCL written out in its slowest form, sharing no code with the
+package.
 
     python tools/make_fixture.py [FOLDER]
 
 Writes expected.safetensors and settings.json, in the form that tools/parity.py reads. Inputs and weights are seeded and
-random (the gates too, else the decoder would do nothing); outputs are computed in float64 and stored in float32.
-Every formula stands here as it is said in words: attention with its −∞ mask, loops over pixels, taps, pairs, neighbours and windows.
+random (the gates too, else the decoder would do nothing); outputs are computed in float64 and stored in float32. Every
+formula stands here as it is said in words: attention with its −∞ mask, loops over pixels, taps, pairs, neighbours and
+windows.
 """
 import argparse, json, math
 from pathlib import Path
@@ -15,7 +17,8 @@ B, WIDTH, HEADS, BLOCKS, PATCH, SIDE, EMBED, CLASSES = 3, 12, 2, 3, 8, 3, 8, 5
 GRIDS = (2, 5), (1, 9), (4, 3)       # 2×5 is the wide image's; 1×9 has the stored grid's length, not its shape
 PRIOR = dict(positive=.4, negative=0.)
 WEIGHTS = dict(tcl=.1, area=.4, tv=1.)
-PAMR = {'pamr.default': dict(iterations=10, dilations=[1, 2, 4, 8, 12, 24]), 'pamr.small': dict(iterations=3, dilations=[1, 2])}
+PAMR = {'pamr.default': dict(iterations=10, dilations=[1, 2, 4, 8, 12, 24]),
+        'pamr.small': dict(iterations=3, dilations=[1, 2])}
 ODD = dict(image='input.odd_image', text='input.text', pamr='pamr.default where 1', blend='0.0 or 0.3')
 SLIDE = dict(image='input.slide_image', text='input.text', crop=2*PATCH, stride=PATCH, blend=.3, pamr=None)
 LAST = f'transformer.resblocks.{BLOCKS-1}.'
@@ -27,8 +30,9 @@ PROJECT = 'masker.image_encoder.decoder.image_proj.'
 def block_weights(prefix, draw):
     "One transformer block, by open_clip's names"
     D = WIDTH
-    shapes = {'ln_1.weight': (D,), 'ln_1.bias': (D,), 'attn.in_proj_weight': (3*D, D), 'attn.in_proj_bias': (3*D,), 'attn.out_proj.weight': (D, D),
-              'attn.out_proj.bias': (D,), 'ln_2.weight': (D,), 'ln_2.bias': (D,), 'mlp.c_fc.weight': (4*D, D), 'mlp.c_fc.bias': (4*D,),
+    shapes = {'ln_1.weight': (D,), 'ln_1.bias': (D,), 'attn.in_proj_weight': (3*D, D), 'attn.in_proj_bias': (3*D,),
+              'attn.out_proj.weight': (D, D), 'attn.out_proj.bias': (D,), 'ln_2.weight': (D,), 'ln_2.bias': (D,),
+              'mlp.c_fc.weight': (4*D, D), 'mlp.c_fc.bias': (4*D,),
               'mlp.c_proj.weight': (D, 4*D), 'mlp.c_proj.bias': (D,)}
     return {prefix+k: draw(k, *s) for k, s in shapes.items()}
 
@@ -39,7 +43,8 @@ def make_weights(generator):
         if 'ln' in name or 'norm' in name: return 1 + .1*x if name.endswith('weight') else .1*x
         return x*(.1 if len(shape) < 2 else math.prod(shape[1:])**-.5)
     v, D = 'visual.', WIDTH
-    w = {v+'class_embedding': 3*draw('', D), v+'positional_embedding': .5*torch.randn(1+SIDE*SIDE, D, generator=generator),
+    w = {v+'class_embedding': 3*draw('', D),
+         v+'positional_embedding': .5*torch.randn(1+SIDE*SIDE, D, generator=generator),
          v+'proj': draw('', D, EMBED), v+'conv1.weight': draw('', D, 3, PATCH, PATCH)}
     for k in ('ln_pre', 'ln_post'): w |= {f'{v}{k}.{p}': draw(f'{k}.{p}', D) for p in ('weight', 'bias')}
     for i in range(BLOCKS): w |= block_weights(f'{v}transformer.resblocks.{i}.', draw)
@@ -48,9 +53,11 @@ def make_weights(generator):
     for i in range(2):
         for c in ('conv', 'conv2'):
             p = f'{DECODER}{i}.{c}.'
-            w |= {p+'norm.weight': draw('norm.weight', D), p+'norm.bias': draw('norm.bias', D), p+'conv.weight': draw('', D, D, 3, 3),
+            w |= {p+'norm.weight': draw('norm.weight', D), p+'norm.bias': draw('norm.bias', D),
+                  p+'conv.weight': draw('', D, D, 3, 3),
                   p+'conv.bias': draw('', D), p+'gate.gate': torch.tensor(next(gates))}
-    w |= {PROJECT+'proj': draw('', D, EMBED), PROJECT+'ln.weight': draw('ln.weight', D), PROJECT+'ln.bias': draw('ln.bias', D)}
+    w |= {PROJECT+'proj': draw('', D, EMBED), PROJECT+'ln.weight': draw('ln.weight', D),
+          PROJECT+'ln.bias': draw('ln.bias', D)}
     w |= {'masker.sim2mask.w': torch.tensor(8.5), 'masker.sim2mask.b': torch.tensor(-.7)}
     return w | {'tcli_loss.logit_scale': torch.tensor(2.2), 'tclf_loss.logit_scale': torch.tensor(1.7)}
 
@@ -58,11 +65,13 @@ def make_inputs(generator):
     "Images, texts, the masks' noise, and what refinement and averaging start from"
     r, s = lambda *shape: torch.randn(shape, generator=generator), SIDE*PATCH
     u = lambda *shape: torch.rand(shape, generator=generator)
-    x = {'image': r(B, 3, s, s), 'wide_image': r(1, 3, GRIDS[0][0]*PATCH, GRIDS[0][1]*PATCH), 'text': r(B, EMBED), 'more_text': r(CLASSES, EMBED),
+    x = {'image': r(B, 3, s, s), 'wide_image': r(1, 3, GRIDS[0][0]*PATCH, GRIDS[0][1]*PATCH), 'text': r(B, EMBED),
+         'more_text': r(CLASSES, EMBED),
          'uniform': .001 + .998*u(B, B, 4*SIDE, 4*SIDE)}
     x = {f'input.{k}': v for k, v in x.items()}
     x |= {'input.odd_image': r(1, 3, 11, 21), 'input.slide_image': r(1, 3, 18, 26)} # no side is a multiple of the patch
-    x |= {'pamr.default.image': r(1, 3, 9, 12), 'pamr.default.mask': u(1, 2, 9, 12), 'pamr.small.image': r(2, 3, 6, 5), 'pamr.small.mask': u(2, 3, 6, 5)}
+    x |= {'pamr.default.image': r(1, 3, 9, 12), 'pamr.default.mask': u(1, 2, 9, 12), 'pamr.small.image': r(2, 3, 6, 5),
+          'pamr.small.mask': u(2, 3, 6, 5)}
     return x | {'text.raw': r(4, 5, EMBED)*(.2 + 3*u(4, 5, 1))} # of many lengths
 
 # The frozen tower
@@ -75,7 +84,8 @@ def layer_norm(x, weight, bias):
 
 def attention(x, w, p, identity):
     "One image's tokens [T,D] → [T,D], head by head; with `identity` the mask is 0 on the diagonal and −∞ elsewhere"
-    T, D = x.shape; n = D//HEADS
+    T, D = x.shape
+    n = D//HEADS
     q, k, v = (x @ w[p+'in_proj_weight'][i*D:(i+1)*D].T + w[p+'in_proj_bias'][i*D:(i+1)*D] for i in range(3))
     mask = torch.zeros(T, T, dtype=x.dtype)
     if identity: mask = torch.full_like(mask, -math.inf).masked_fill(torch.eye(T, dtype=torch.bool), 0.)
@@ -102,7 +112,8 @@ def cubic(t):
     return a*t**3 - 5*a*t**2 + 8*a*t - 4*a if t < 2 else 0.
 
 def positions(stored, h, w):
-    "Positional embedding [1+S·S,D] for an h×w grid: every new point is a weighted sum of 4×4 stored ones, the border repeated"
+    """Positional embedding [1+S·S,D] for an h×w grid: every new point
+    is a weighted sum of 4×4 stored ones, the border repeated"""
     if (h, w) == (SIDE, SIDE): return stored
     rows, last = [stored[0]], SIDE-1
     for i in range(h):
@@ -138,7 +149,8 @@ def each_pixel(f, x):
     "Apply f, which works on the last dimension, to a map's channels"
     return f(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
-def to_clip(x, w, ln='visual.ln_post.', proj='visual.proj'): return layer_norm(x, w[ln+'weight'], w[ln+'bias']) @ w[proj]
+def to_clip(x, w, ln='visual.ln_post.', proj='visual.proj'):
+    return layer_norm(x, w[ln+'weight'], w[ln+'bias']) @ w[proj]
 def dense_tokens(t, w, h, n): return as_map(block(t, w, 'visual.'+LAST, identity=True)[:, 1:], h, n)
 def image_embedding(t, w): return to_clip(block(t, w, 'visual.'+LAST), w)[:, 0]
 
@@ -152,7 +164,8 @@ def nearest(x, factor):
 def conv3(x, weight, bias):
     "3×3 convolution with a border of zeros, tap by tap"
     h, n = x.shape[-2:]
-    wide = x.new_zeros(*x.shape[:2], h+2, n+2); wide[:, :, 1:-1, 1:-1] = x
+    wide = x.new_zeros(*x.shape[:2], h+2, n+2)
+    wide[:, :, 1:-1, 1:-1] = x
     out = bias[:, None, None]
     for a in range(3):
         for b in range(3): out = out + torch.einsum('ed,bdhw->behw', weight[:, :, a, b], wide[:, :, a:a+h, b:b+n])
@@ -171,7 +184,8 @@ def stage(x, w, i):
 def grounder(t, w, h, n):
     "Trunk → the map after the copied block, after each stage, and the dense embedding [B,C,4h,4w]"
     tokens = as_map(block(t, w, COPY, identity=True)[:, 1:], h, n)
-    first = stage(tokens, w, 0); second = stage(first, w, 1)
+    first = stage(tokens, w, 0)
+    second = stage(first, w, 1)
     return tokens, first, second, each_pixel(lambda v: to_clip(v, w, PROJECT+'ln.', PROJECT+'proj'), second)
 
 # Masks
@@ -182,7 +196,8 @@ def unit(x): return x/max(x.norm(), x.new_tensor(1e-6))
 def cosine(e, text):
     "Map [B,C,h,w] against texts [N,C] → [B,N,h,w], one pixel and one text at a time"
     h, n = e.shape[-2:]
-    return torch.stack([torch.stack([torch.stack([torch.stack([unit(one[:, i, j]) @ unit(t) for j in range(n)]) for i in range(h)])
+    return torch.stack([torch.stack([torch.stack([torch.stack([unit(one[:, i, j]) @ unit(t) for j in range(n)])
+                                                  for i in range(h)])
                                      for t in text]) for one in e])
 
 class StraightThrough(torch.autograd.Function):
@@ -198,14 +213,17 @@ def info_nce(logits):
     "Mean over rows of −log softmax at the diagonal, and the same over columns, halved"
     n, total = len(logits), 0.
     for i in range(n):
-        total = total - (logits[i, i] - logits[i].exp().sum().log())/n - (logits[i, i] - logits[:, i].exp().sum().log())/n
+        by_row = logits[i, i] - logits[i].exp().sum().log()
+        by_column = logits[i, i] - logits[:, i].exp().sum().log()
+        total = total - by_row/n - by_column/n
     return total/2
 
 def factor(logit_scale): return logit_scale.exp() if logit_scale.exp() < 100 else logit_scale.new_tensor(100.)
 
 def variation(z):
     "Mean |difference| of neighbours across, plus the same down"
-    H, W = z.shape[-2:]; maps = z.numel()/(H*W)
+    H, W = z.shape[-2:]
+    maps = z.numel()/(H*W)
     across = sum((z[..., j+1]-z[..., j]).abs().sum() for j in range(W-1))/(maps*H*(W-1))
     down = sum((z[..., i+1, :]-z[..., i, :]).abs().sum() for i in range(H-1))/(maps*(H-1)*W)
     return across + down
@@ -227,7 +245,8 @@ def losses(image, text, e, soft, hard, pooled, w):
 # Refinement and inference
 
 def bilinear(x, H, W, corners):
-    "Every new pixel is a mean of 2×2 old ones, weighed by nearness; with `corners` the outermost pixels' centres coincide"
+    """Every new pixel is a mean of 2×2 old ones, weighed by nearness;
+    with `corners` the outermost pixels' centres coincide"""
     def between(i, new, old): # two old pixels and the second's share
         p = i*(old-1)/max(new-1, 1) if corners else max((i+.5)*old/new - .5, 0.)
         a = min(math.floor(p), old-1)
@@ -241,11 +260,13 @@ def around(x, i, j, dilations):
     "The neighbours of one pixel [48,K]; beyond the border its edge repeats"
     H, W = x.shape[-2:]
     inside = lambda k, side: min(max(k, 0), side-1)
-    return torch.stack([x[:, inside(i+a*d, H), inside(j+b*d, W)] for d in dilations for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b])
+    return torch.stack([x[:, inside(i+a*d, H), inside(j+b*d, W)] for d in dilations for a in (-1, 0, 1)
+                        for b in (-1, 0, 1) if a or b])
 
 def refine_one(image, mask, iterations, dilations):
     "PAMR of one image [3,h,w] and its masks [N,h,w], pixel by pixel"
-    h, n = mask.shape[-2:]; pixels = [(i, j) for i in range(h) for j in range(n)]
+    h, n = mask.shape[-2:]
+    pixels = [(i, j) for i in range(h) for j in range(n)]
     affinity = {}
     for i, j in pixels:
         centre, near = image[:, i, j], around(image, i, j, dilations)
@@ -259,13 +280,16 @@ def refine_one(image, mask, iterations, dilations):
         mask = new
     return mask
 
-def refine(image, mask, iterations, dilations): return torch.stack([refine_one(i, m, iterations, dilations) for i, m in zip(image, mask)])
+def refine(image, mask, iterations, dilations):
+    return torch.stack([refine_one(i, m, iterations, dilations) for i, m in zip(image, mask)])
 
 def segment(image, text, w, pamr, blend):
     "Maps [1,N,H,W] of an image of any size: zeros around it, masks, refinement, blend, bilinear, cut"
-    H, W = image.shape[-2:]; h, n = math.ceil(H/PATCH), math.ceil(W/PATCH)
+    H, W = image.shape[-2:]
+    h, n = math.ceil(H/PATCH), math.ceil(W/PATCH)
     top, left = (h*PATCH-H)//2, (n*PATCH-W)//2
-    whole = image.new_zeros(1, 3, h*PATCH, n*PATCH); whole[..., top:top+H, left:left+W] = image
+    whole = image.new_zeros(1, 3, h*PATCH, n*PATCH)
+    whole[..., top:top+H, left:left+W] = image
     t = trunk(whole, w)
     mask = sigmoid(w['masker.sim2mask.w']*cosine(grounder(t, w, h, n)[-1], text) + w['masker.sim2mask.b'])
     if pamr: mask = refine(bilinear(whole, 4*h, 4*n, corners=True), mask, **PAMR[pamr])
@@ -295,14 +319,16 @@ def inference(x, w):
     out = {f'{k}.refined': refine(x[f'{k}.image'], x[f'{k}.mask'], **settings) for k, settings in PAMR.items()}
     out['text.averaged'] = torch.stack([unit(sum(raw)/len(raw)) for raw in x['text.raw']])
     for k, pamr in enumerate((None, 'pamr.default')):
-        for blend in (0., .3): out[f'infer.odd.pamr_{k}.blend_{blend}'] = segment(x[ODD['image']], x[ODD['text']], w, pamr, blend)
+        for blend in (0., .3):
+            out[f'infer.odd.pamr_{k}.blend_{blend}'] = segment(x[ODD['image']], x[ODD['text']], w, pamr, blend)
     return out | {'infer.slide': slide(x[SLIDE['image']], x[SLIDE['text']], w)}
 
 def expected(inputs, w):
     "Every output by its name"
     out, g = {}, SIDE
     x = {k.removeprefix('input.'): v for k, v in inputs.items()}
-    t = trunk(x['image'], w); wide = trunk(x['wide_image'], w)
+    t = trunk(x['image'], w)
+    wide = trunk(x['wide_image'], w)
     out['tower.trunk'], out['tower.wide_trunk'] = t, wide
     out['tower.dense_tokens'] = tokens = dense_tokens(t, w, g, g)
     out['tower.dense'] = dense = each_pixel(lambda v: to_clip(v, w), tokens)
@@ -327,7 +353,8 @@ def expected(inputs, w):
     out['train.hard_all'] = hard = StraightThrough.apply(noisy)
     out['train.soft_pos'] = torch.stack([soft[i, i][None] for i in range(B)])
     out['train.soft_neg'] = torch.stack([torch.stack([soft[i, j] for j in range(B) if j != i]) for i in range(B)])
-    out['train.pooled'] = pooled = torch.stack([torch.stack([(soft[i, j]*e[i]).sum((1, 2))/(soft[i, j].sum() + 1e-6) for j in range(B)]) for i in range(B)])
+    out['train.pooled'] = pooled = torch.stack([torch.stack([(soft[i, j]*e[i]).sum((1, 2))/(soft[i, j].sum() + 1e-6)
+                                                             for j in range(B)]) for i in range(B)])
 
     terms, out['train.masked_image_embedding'] = losses(x['image'], x['text'], e, soft, hard, pooled, w)
     kind = dict(tcli='tcl', tclf='tcl', area='area', neg_area='area', tv_mask='tv', tv_img='tv')
@@ -349,9 +376,11 @@ def main():
     given = inputs | {f'weights.{k}': v for k, v in weights.items()}
     arrays = given | {k: v.detach().float() for k, v in outputs.items()}
     settings = dict(
-        tower=dict(width=WIDTH, heads=HEADS, blocks=BLOCKS, patch=PATCH, grid=[SIDE, SIDE], embedding=EMBED, quick_gelu=True),
+        tower=dict(width=WIDTH, heads=HEADS, blocks=BLOCKS, patch=PATCH, grid=[SIDE, SIDE], embedding=EMBED,
+                   quick_gelu=True),
         **PAMR, **{'infer.odd': ODD, 'infer.slide': SLIDE}, loss_weights=WEIGHTS, area_prior=PRIOR,
-        tolerance=dict(absolute=1e-4, relative_for=['loss.', 'grad.'], relative=1e-3, relative_error='largest |a-b| over largest |b| of the array',
+        tolerance=dict(absolute=1e-4, relative_for=['loss.', 'grad.'], relative=1e-3,
+                       relative_error='largest |a-b| over largest |b| of the array',
                        hard_masks='pixels whose probability lies within 1e-5 of 0.5 are left out'),
         inputs=sorted(given), outputs=sorted(outputs))
     folder.mkdir(parents=True, exist_ok=True)

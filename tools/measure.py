@@ -1,8 +1,8 @@
 """What the benchmarks share: the memory of a process, and a run of a benchmark's own script in a fresh one.
 
-Memory is the process's highest resident memory during a call (VmHWM of /proc/self/status; Linux lets a process set this mark
-back to its present memory, by /proc/self/clear_refs) less the resident memory before. Where there is no /proc, it is by how
-much the call raises getrusage's ru_maxrss, which is too little by whatever the process had given back before.
+Memory is the process's highest resident memory during a call (VmHWM of /proc/self/status; Linux lets a process set this
+mark back to its present memory, by /proc/self/clear_refs) less the resident memory before. Where there is no /proc, it
+is by how much the call raises getrusage's ru_maxrss, which is too little by whatever the process had given back before.
 """
 import json, os, resource, subprocess, sys, time
 from contextlib import contextmanager
@@ -21,7 +21,8 @@ def forget_peak():
 
 @contextmanager
 def measuring(clock='wall'):
-    "Yields a dict that has 'seconds' ('cpu': of the process's own time) and 'bytes', the extra memory, when the block is left"
+    """Yields a dict that has 'seconds' ('cpu': of the process's own
+    time) and 'bytes', the extra memory, when the block is left"""
     now = time.process_time if clock == 'cpu' else time.perf_counter
     out = {}
     forget_peak()
@@ -30,7 +31,8 @@ def measuring(clock='wall'):
     out.update(seconds=now()-start, bytes=max(memory('VmHWM')-before, 4096))
 
 def in_a_process(script, options, threads, version=None):
-    "Run a script with options in a fresh Python process, with the package beside it or another version's folder → what its last line says, read as JSON"
+    """Run a script with options in a fresh Python process, with the package beside it
+    or another version's folder → what its last line says, read as JSON"""
     root = str(Path(version or Path(script).resolve().parent.parent).resolve())
     env = {**os.environ, **dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(threads)),
            'PYTHONPATH': os.pathsep.join([root, os.environ.get('PYTHONPATH', '')])}

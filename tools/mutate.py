@@ -1,12 +1,14 @@
 """Do the tests notice when a line of the package is broken?
 
-    python tools/mutate.py [--number 60] [--seed 0] [--rooms 03 04 05 06 07 09 10] [--jobs 2] [--log FILE] [--list] [--again]
+    python tools/mutate.py [--number 60] [--seed 0] [--rooms 03 04 05 06 07 09 10] [--jobs 2] [--log FILE] [--list]
+                           [--again]
 
-Breaks one place at a time of the code that a notebook exports (a comparison, a sign, a number, a condition, a statement left out), runs the
-notebook's cells below it as nbdev_test does, up to the first that fails, and says what was caught and what was not. Places are drawn by the
-seed, the rooms in turn, so a run can be repeated. A chapter runs once: where a cell is to be broken the process forks (so not on Windows).
-Nothing in the repository is touched. With --again, after tests were added, those that the log says were not caught are tried once more; the
-log stays as it is for the others, whose code is the same. Exit status 1 where less than --share (0.95) is caught.
+Breaks one place at a time of the code that a notebook exports (a comparison, a sign, a number, a condition, a statement
+left out), runs the notebook's cells below it as nbdev_test does, up to the first that fails, and says what was caught
+and what was not. Places are drawn by the seed, the rooms in turn, so a run can be repeated. A chapter runs once: where
+a cell is to be broken the process forks (so not on Windows). Nothing in the repository is touched. With --again, after
+tests were added, those that the log says were not caught are tried once more; the log stays as it is for the others,
+whose code is the same. Exit status 1 where less than --share (0.95) is caught.
 """
 import argparse, ast, json, os, platform, random, select, shutil, signal, subprocess, sys, tempfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -44,9 +46,11 @@ LOOKS = 'draw', 'show', '_draw', 'arguments', '__repr__', '__str__'
 
 #: Mutants that change nothing that could be tested, and why; in place of each another is drawn
 EQUAL = {
-    '04_masking #b45593f2: if uniform is None: uniform = torch.rand_like(logits).clamp(1e-6, 1-1e-6)  →  «+» for «-» at 71':
+    '04_masking #b45593f2: if uniform is None: uniform = torch.rand_like(logits).clamp(1e-6, 1-1e-6)  →  «+» '
+    'for «-» at 71':
         'random numbers are below 1, so the upper bound only differs for one in a million, by less than it matters',
-    '05_losses #b439bc12: variation = sum(grid.diff(dim=d).abs().mean((2, 3)) for d in (-1, -2))  →  «2» for «-2» at 70':
+    '05_losses #b439bc12: variation = sum(grid.diff(dim=d).abs().mean((2, 3)) for d in (-1, -2))  →  «2» '
+    'for «-2» at 70':
         'the grid has four dimensions, so both name the same one',
     '05_losses #fe4515bb: others = (area.sum() - own.sum())/max(1, area.numel() - own.numel())  →  «2» for «1» at 42':
         'of B texts B²-B are of others: 0, where the sum is 0 too, or 2 and more',
@@ -123,8 +127,8 @@ def places(page):
     "Every mutant of a notebook: (number of the cell, start, end, text)"
     for i, cell in enumerate(json.loads(page.read_text())['cells']):
         source = ''.join(cell['source'])
-        if cell['cell_type'] != 'code' or not source.startswith('#| export') or 'import ' in source.splitlines()[1] or '__main__' in source:
-            continue
+        if cell['cell_type'] != 'code' or not source.startswith('#| export'): continue
+        if 'import ' in source.splitlines()[1] or '__main__' in source: continue
         for start, end, text in mutants(source): yield i, start, end, text
 
 def module_of(page):
@@ -161,7 +165,8 @@ class Chapter:
         return told.get('eval:', [''])[0].lower() == 'false' or bool({'slow', 'gpu'} & set(told))
 
     def first_failure(self, cells, place=None):
-        "(cell, what it said) of the first of some cells that fails, one place of one of them broken; None where all pass"
+        """(cell, what it said) of the first of some cells that fails,
+        one place of one of them broken; None where all pass"""
         for i in cells:
             if self.skipped(i): continue
             source = self.cells[i].source
@@ -189,7 +194,8 @@ def with_broken_package(page, place, where):
     return folder
 
 def in_a_fork(work, limit):
-    "What a function returns in a copy of this process; 'too long' where it takes more seconds than the limit, 'it ended' where it ends the process"
+    """What a function returns in a copy of this process; 'too long' where it
+    takes more seconds than the limit, 'it ended' where it ends the process"""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
@@ -230,8 +236,9 @@ def undone(folder):
 def outcomes(page, chosen, limit):
     """Yields (place, [first failing cell, its exception] or None) for the chosen places of a chapter.
 
-    The chapter runs once. Where a cell is to be broken the process forks: its copy runs the broken cell and those below, up to the first
-    that fails. The unbroken cells up to there must pass in a fork too, or the failure proves nothing.
+    The chapter runs once. Where a cell is to be broken the process forks: its copy runs the broken cell and those
+    below, up to the first that fails. The unbroken cells up to there must pass in a fork too, or the failure proves
+    nothing.
     """
     sys.path.insert(0, str(BOOK.parent))
     os.environ['IN_TEST'] = '1'
@@ -336,7 +343,8 @@ def write_log(args, lines):
     commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=BOOK, capture_output=True,
                             text=True).stdout.strip()
     made = f"# python tools/mutate.py --number {args.number} --seed {args.seed} --rooms {' '.join(args.rooms)}"
-    with_what = f"# {date.today()}, commit {commit}, Python {platform.python_version()}, torch {version('torch')}, 1 thread a chapter"
+    with_what = (f"# {date.today()}, commit {commit}, Python {platform.python_version()}, torch {version('torch')}, 1 "
+                 "thread a chapter")
     if args.again: made += ', and --again after tests were added'
     Path(args.log).write_text('\n'.join([made, with_what, *lines]) + '\n')
 

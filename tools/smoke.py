@@ -18,6 +18,7 @@ def main():
         Image.radial_gradient('L').convert('RGB').save(photo)
         tcl_segment([str(photo), 'moon', 'sky', '--model', 'photo', '--out', folder])
         assert (Path(folder)/'photo_labels.png').is_file()
-    print(f'{len(modules)} modules, demo runs, photo labels, fastai {importlib.import_module("fastai").__version__}, torch {torch.__version__}')
+    print(f'{len(modules)} modules, demo runs, photo labels, fastai {importlib.import_module("fastai").__version__}, '
+          f'torch {torch.__version__}')
 
 if __name__ == '__main__': main()
