@@ -105,7 +105,8 @@ def _check(name):
         known = {m.lower(): m for m in open_clip.list_models()}
         near = ', '.join(known[m] for m in difflib.get_close_matches(name.lower(), known, 3, 0))
         raise TclError(f"no file and no model of open_clip is named '{name}'; near it: {near}")
-    with torch.device('meta'): # shapes without numbers
+    nowhere = 'timm_model_name' in config.get('vision_cfg', {})
+    with torch.device('meta') if nowhere else Unfilled(): # shapes without numbers
         FrozenCLIP(build_small_clip({**config, 'text_cfg': {}}), name=name)
 
 # %% ../nbs/workshop/clip.ipynb #0600410d

@@ -1,9 +1,12 @@
 """Import every module and run each room once in small, as a user without the dev extra would.  python tools/smoke.py"""
-import importlib, pkgutil, tempfile
+import importlib, pkgutil, subprocess, sys, tempfile
 from pathlib import Path
 import torch
 from PIL import Image
 import tcl_nb
+
+#: Building a tower of the published size; the exit code says whether PyTorch's compiler was imported for it
+TOWER = "import sys; from tcl_nb.clip import load_clip; load_clip('ViT-B-16'); sys.exit('torch._dynamo' in sys.modules)"
 
 def main():
     modules = [m.name for m in pkgutil.iter_modules(tcl_nb.__path__) if not m.name.startswith('_')]
@@ -18,6 +21,7 @@ def main():
         Image.radial_gradient('L').convert('RGB').save(photo)
         tcl_segment([str(photo), 'moon', 'sky', '--model', 'photo', '--out', folder])
         assert (Path(folder)/'photo_labels.png').is_file()
+    assert not subprocess.run([sys.executable, '-c', TOWER]).returncode
     print(f'{len(modules)} modules, demo runs, photo labels, fastai {importlib.import_module("fastai").__version__}, '
           f'torch {torch.__version__}')
 
