@@ -52,7 +52,7 @@ class AlignRecipe(Recipe):
     batch:int = 256 # Pairs a step in each process
 
 def tower_config(
-    r:AlignRecipe,
+    r:AlignRecipe, # A run's choices
     text:nn.Module, # A text plug
 ) -> dict: # As build_tower takes it
     "A tower's configuration from a recipe"
@@ -143,13 +143,28 @@ class Alignment(nn.Module):
     #: The parts of FrozenCLIP that make a picture's embedding from a trunk, with gradients
     image_embedding, patch_embeddings = FrozenCLIP.image_embedding, FrozenCLIP.patch_embeddings
     @property
-    def last_block(self): return self.visual.transformer.resblocks[-1]
+    def last_block(self) -> nn.Module:
+        "The block that makes a picture's embedding from a trunk"
+        return self.visual.transformer.resblocks[-1]
+
     @property
-    def scales(self): return self.scale, self.name_scale
-    def scalars(self): return dict(scale=self.scale.exp().item())
-    def state_dict(self, *args, **kwargs): # the backbone never changes
+    def scales(self) -> tuple: # Two learned scalars, as logarithms
+        "Temperatures of the contrast with captions and of that with names"
+        return self.scale, self.name_scale
+
+    def scalars(self) -> dict: # Name → number
+        "What a log tells beside the losses"
+        return dict(scale=self.scale.exp().item())
+
+    def state_dict(self, *args, **kwargs) -> dict: # Name → tensor
+        "The weights without the backbone's, which never change"
         return {k: v for k, v in super().state_dict(*args, **kwargs).items() if '.backbone.' not in k}
-    def load_state_dict(self, state, strict=True): return super().load_state_dict(state, strict=False)
+    def load_state_dict(self,
+        state:dict, # From state_dict
+        strict:bool=True, # Has no effect: the backbone's weights are never there
+    ): # What PyTorch says of missing names
+        "Take weights back"
+        return super().load_state_dict(state, strict=False)
 
 # %% ../nbs/appendix/H_align.ipynb #61f8fa56
 @patch
@@ -224,7 +239,7 @@ def fit_static(
     wanted:torch.Tensor, # [N,C] what the encoder says of them
     steps:int=1500, # Steps of 1,024 texts
     lr:float=2e-3, # Highest learning rate
-    seed:int=0,
+    seed:int=0, # Of the start and of the texts' order
 ) -> StaticText: # In eval mode
     "A static table that comes close to a sentence encoder"
     words = piece_vocabulary(sentence.pieces)
@@ -359,8 +374,16 @@ def run_alignment(
     if run_objective(r, objective, stream, feed(), callbacks): return objective, None
     return objective, finish(r, tower, clip, objective.eval(), source, table)
 
-def finish(r, tower, clip, objective, source, table):
-    "Measure, fit the static table, and write the tower, and a grounder without decoder that gives its own dense map"
+def finish(
+    r:AlignRecipe, # The run's choices
+    tower:Tower, # The aligned tower
+    clip:FrozenCLIP, # The same, frozen
+    objective:Alignment, # What was trained, in eval mode
+    source, # Kept maps of the training pairs
+    table, # Embeddings of their captions
+) -> dict: # The scores that were measured
+    """Measure, fit the static table, and write the tower,
+    and a grounder without decoder that gives its own dense map"""
     scores = {}
     if r.validation:
         held, held_table = _kept(r, clip, r.validation, Path(r.maps)/'validation')
@@ -394,7 +417,9 @@ def _arguments():
     return ap
 
 @command
-def tcl_align(argv=None):
+def tcl_align(
+    argv:list=None, # The command line's words; this program's when None
+):
     "Align a tower: `tcl_align photo sources=csv:pairs.csv`"
     args = _arguments().parse_args(argv)
     r = read_recipe(args.config, args.changes, AlignRecipe)

@@ -140,7 +140,9 @@ def embed_captions(
 
 # %% ../nbs/workshop/captions.ipynb #dce8fe33
 @command
-def tcl_embed(argv=None):
+def tcl_embed(
+    argv:list=None, # The command line's words; this program's when None
+):
     "Embed all captions of a source once: `tcl_embed SOURCE --clip NAME --out FILE`"
     ap = Arguments(prog='tcl_embed',
                    description='Embed the captions of a source once, so that training needs no text tower.')

@@ -20,6 +20,7 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self,
         x:torch.Tensor, # [B,D,h,w]
     ) -> torch.Tensor: # [B,D,h,w]
+        "Normalise the channels of each pixel"
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 # %% ../nbs/03_grounder.ipynb #cef963cc
@@ -62,6 +63,7 @@ class GatedConv(nn.Module):
         x:torch.Tensor, # [B,D,h,w]
         upsample:bool=False, # Up-sample ×2 by nearest first
     ) -> torch.Tensor: # [B,D,h,w], or [B,D,2h,2w]
+        "Add what the gated convolution finds to x, enlarged or not"
         y, scheme = F.gelu(self.norm(x)), DOUBLED if upsample else WINOGRAD
         if upsample: x = F.interpolate(x, scale_factor=2)
         if by_tiles(y): return x + conv_tiles(y, *self.kept.get(scheme) or self.kernels(scheme), scheme)
@@ -70,11 +72,15 @@ class GatedConv(nn.Module):
 
 # %% ../nbs/03_grounder.ipynb #3f06c771
 @patch
-def gated(self:GatedConv): # → kernel and bias, each times tanh(g)
+def gated(self:GatedConv) -> tuple: # Kernel [D,D,3,3] and bias [D]
+    "The convolution's weights, each times tanh(g)"
     return self.gate.tanh()*self.conv.weight, self.gate.tanh()*self.conv.bias
 
 @patch
-def kernels(self:GatedConv, scheme): # → what conv_tiles takes
+def kernels(self:GatedConv,
+    scheme, # DOUBLED or WINOGRAD, see the room `tiles`
+) -> tuple: # Kernels and bias, as `conv_tiles` takes them
+    "The gated kernel in the form that convolution by tiles reads"
     weight, bias = self.gated()
     return product_kernels(weight, scheme), bias
 
@@ -89,6 +95,7 @@ class Stage(nn.Module):
     def forward(self,
         x:torch.Tensor, # [B,D,h,w]
     ) -> torch.Tensor: # [B,D,2h,2w]
+        "A map of twice the height and width"
         return self.conv2(self.conv(x, upsample=True))
 
 # %% ../nbs/03_grounder.ipynb #54135619
@@ -103,6 +110,7 @@ class Projection(nn.Module):
     def forward(self,
         x:torch.Tensor, # [B,D,h,w]
     ) -> torch.Tensor: # [B,C,h,w]
+        "Each pixel's embedding in CLIP's space, not normalised"
         return (self.ln(x.permute(0, 2, 3, 1)) @ self.proj).permute(0, 3, 1, 2)
 
 # %% ../nbs/03_grounder.ipynb #60db430e
@@ -129,7 +137,10 @@ class Grounder(nn.Module, ModelHubMixin):
 
 # %% ../nbs/03_grounder.ipynb #49368cee
 @patch
-def tokens(self:Grounder, trunk, grid): # → [B,D,h,w]
+def tokens(self:Grounder,
+    trunk:torch.Tensor, # [B,1+L,D], from FrozenCLIP.trunk
+    grid:tuple, # (h, w), with h·w = L
+) -> torch.Tensor: # [B,D,h,w]
     "The copied block's output, as a map"
     alone = self.plug.attention is identity_attention # then the class token has no say
     tokens = self.plug(self.block, trunk[:, 1:], grid) if alone else self.plug(self.block, trunk, grid)[:, 1:]
@@ -137,7 +148,10 @@ def tokens(self:Grounder, trunk, grid): # → [B,D,h,w]
 
 # %% ../nbs/03_grounder.ipynb #d68b5d1b
 @patch
-def coarse(self:Grounder, trunk, grid): # → [B,C,h,w]
+def coarse(self:Grounder,
+    trunk:torch.Tensor, # [B,1+L,D], from FrozenCLIP.trunk
+    grid:tuple, # (h, w), with h·w = L
+) -> torch.Tensor: # [B,C,h,w]
     "The dense embedding without a decoder, before it is enlarged"
     return self.project(self.tokens(trunk, grid).contiguous(memory_format=torch.channels_last))
 

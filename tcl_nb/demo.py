@@ -39,7 +39,8 @@ STEPS, RATE, GATE = 150, 4e-3, .5 # The demo's: two to four minutes on two cores
 
 # %% ../nbs/12_demo.ipynb #f7ea1bd8
 def learn(
-    world:SmallWorld, clip:FrozenCLIP,
+    world:SmallWorld, # Whose scenes and captions it learns from
+    clip:FrozenCLIP, # The frozen tower
     row:str='TCL', # One of ABLATION
     steps:int=STEPS, # Training steps
     batch:int=32, # Pairs in a step
@@ -61,7 +62,8 @@ def learn(
 # %% ../nbs/12_demo.ipynb #23bbb445
 def score(
     system, # Function (image, text) → score maps
-    clip:FrozenCLIP, world:SmallWorld,
+    clip:FrozenCLIP, # Whose words the system reads
+    world:SmallWorld, # Whose test sets are scored
     extra=None, # (world, Split) of a further test set
     n:int=300, # Scenes in each set
 ) -> dict: # Test set → mIoU in percent, and the threshold
@@ -180,7 +182,9 @@ def arguments():
     return ap
 
 @command
-def tcl_demo(argv=None):
+def tcl_demo(
+    argv:list=None, # The command line's words; this program's when None
+):
     "Train, evaluate, print the table, write the picture"
     args = arguments().parse_args(argv)
     for name, low in (('steps', 1), ('batch', 2), ('seeds', 1), ('seed', 0), ('scenes', 1)):

@@ -251,7 +251,9 @@ def evaluate_all(args, protocol) -> list: # Results, in the order they were aske
     return results
 
 @command
-def tcl_eval(argv=None):
+def tcl_eval(
+    argv:list=None, # The command line's words; this program's when None
+):
     "mIoU of systems on benchmarks: `tcl_eval --benchmark voc voc20 --data DIR --weights FILE`"
     args = arguments().parse_args(argv)
     protocol = _checked(args)

@@ -112,7 +112,9 @@ class Explorer:
         self._do(self._choose)
 
     @property
-    def shown(self): return list(self.views) # one or two systems' names
+    def shown(self) -> list: # One or two names
+        "The systems whose pictures are shown"
+        return list(self.views)
     def _ipython_display_(self): display(self.page)
 
 # %% ../nbs/13_explorer.ipynb #4caad3bb

@@ -61,6 +61,7 @@ class DenseModule(nn.Module):
     def forward(self,
         image:torch.Tensor, # [B,3,H,W] normalised, H and W multiples of the patch
     ): # dense [B,C,h,w], not normalised; with text rows (dense, masks [B,N,h,w] in 0..1)
+        "From picture to dense embedding, and to masks where there are text rows"
         x = self.conv1(image)
         x = x + F.interpolate(self.positions, size=x.shape[-2:], mode='bicubic', align_corners=False)
         tokens = torch.cat([self.start.expand(x.shape[0], 1, -1), x.flatten(2).mT], 1)
@@ -70,7 +71,7 @@ class DenseModule(nn.Module):
 
 # %% ../nbs/appendix/F_export.ipynb #1449cd77
 def describe(
-    module:DenseModule,
+    module:DenseModule, # What the file holds
     clip:FrozenCLIP, # The tower that it was made from
     words=(), # Names of the text rows inside
 ) -> dict: # Plain values
@@ -96,7 +97,7 @@ def _apart(ours, theirs):
 TOLERANCE = 1e-4 # Of a file's output against the module's
 
 def trace(
-    module:DenseModule,
+    module:DenseModule, # What is to be traced
     size:tuple=None, # (H, W) in pixels, for a program of one size; any when None
 ) -> torch.export.ExportedProgram: # 'module' as a graph of operations, with its weights
     """A module as a program; raises `TclError` for a wrong size,
@@ -268,7 +269,9 @@ def arguments():
 
 # %% ../nbs/appendix/F_export.ipynb #81b9f35f
 @command
-def tcl_export(argv=None):
+def tcl_export(
+    argv:list=None, # The command line's words; this program's when None
+):
     "Write a model as ONNX or for `torch.export`: `tcl_export MODEL --words cat dog`"
     args = arguments().parse_args(argv)
     check_folder(args.out)

@@ -78,8 +78,18 @@ def command(
 # %% ../nbs/workshop/files.ipynb #896bead3
 class Arguments(argparse.ArgumentParser):
     "`argparse` that takes options between words, and raises `TclError` for bad ones in place of printing the usage"
-    def error(self, message): raise TclError(f'{message}; see {self.prog} --help')
-    def parse_args(self, args=None, namespace=None): return self.parse_intermixed_args(args, namespace)
+    def error(self,
+        message:str, # What is wrong with the arguments
+    ):
+        "Raise `TclError`, where argparse prints the usage and exits"
+        raise TclError(f'{message}; see {self.prog} --help')
+
+    def parse_args(self,
+        args:list=None, # The words of a command line; this program's when None
+        namespace=None, # Where the values go; a new one when None
+    ): # A namespace
+        "Read arguments, options between words too"
+        return self.parse_intermixed_args(args, namespace)
 
 # %% ../nbs/workshop/files.ipynb #9fb92a11
 def named_function(

@@ -170,32 +170,56 @@ class FrozenCLIP(nn.Module):
         self.templates, self.mean, self.std = templates, mean, std
         self.requires_grad_(False).eval()
 
-    def train(self, mode=True): return super().train(False)
+    def train(self,
+        mode:bool=True, # Has no effect
+    ): # The tower itself
+        "A frozen tower stays in evaluation mode, whatever is asked of it"
+        return super().train(False)
+
     @property
-    def patch(self): return self.visual.patch_size[0]
+    def patch(self) -> int: # In pixels
+        "A patch's side"
+        return self.visual.patch_size[0]
+
     @cached_property
-    def fingerprint(self): return _fingerprint(self)
+    def fingerprint(self) -> str: # 16 hexadecimal digits
+        "A hash of all that decides a text's embedding"
+        return _fingerprint(self)
 
 # %% ../nbs/02_clip.ipynb #8c0b9c0c
 @patch(as_prop=True)
-def visual(self:FrozenCLIP): return self.model.visual
+def visual(self:FrozenCLIP) -> nn.Module: # With the names of open_clip's VisionTransformer
+    "The picture tower"
+    return self.model.visual
 
 @patch(as_prop=True)
-def last_block(self:FrozenCLIP):
+def last_block(self:FrozenCLIP) -> nn.Module: # One of open_clip's residual attention blocks, or what reads as one
+    "The block after the trunk, whose attention other methods exchange"
     return self.visual.last_block if isinstance(self.visual, Pooled) else self.visual.transformer.resblocks[-1]
 
 @patch(as_prop=True)
-def channels(self:FrozenCLIP): return self.visual.proj.shape[1]
+def channels(self:FrozenCLIP) -> int: # C
+    "Numbers in an embedding"
+    return self.visual.proj.shape[1]
 
 @patch(as_prop=True)
-def device(self:FrozenCLIP): return self.visual.conv1.weight.device
+def device(self:FrozenCLIP) -> torch.device:
+    "Where the weights are"
+    return self.visual.conv1.weight.device
 
 # %% ../nbs/02_clip.ipynb #c899d00e
 @patch
-def grid(self:FrozenCLIP, image): return image.shape[-2]//self.patch, image.shape[-1]//self.patch
+def grid(self:FrozenCLIP,
+    image:torch.Tensor, # [...,H,W]
+) -> tuple: # (h, w)
+    "How many patches an image has below and beside each other"
+    return image.shape[-2]//self.patch, image.shape[-1]//self.patch
 
 @patch
-def cells(self:FrozenCLIP, seen): # [B,3,H,W], or kept maps [B,L,C] of squares → (h, w)
+def cells(self:FrozenCLIP,
+    seen:torch.Tensor, # Images [B,3,H,W], or kept maps [B,L,C] of squares
+) -> tuple: # (h, w)
+    "The patch grid of what a trunk is made from"
     return self.grid(seen) if seen.ndim == 4 else (math.isqrt(seen.shape[1]),)*2
 
 # %% ../nbs/02_clip.ipynb #47e9cafe

@@ -39,7 +39,9 @@ class Stream:
     ): self.data, self.steps, self.device = data, steps, torch.device(device)
 
     @property
-    def train(self): return self
+    def train(self): # This object: fastai iterates over it
+        "The batches to train on"
+        return self
     def __getitem__(self, i): return self if i == 0 else ()
     def __len__(self): return self.steps
     def __iter__(self): return islice(iter(self.data), self.steps)
@@ -62,8 +64,12 @@ class Steps(Plain):
         **shape, # Of the schedule: warmup, floor, start
     ): self.rate, self.steps, self.first, self.block_from, self.shape = rate, steps, first, block_from, shape
 
-    def before_fit(self): self.learn.train_iter = self.first
+    def before_fit(self):
+        "Begin with the first step of this run"
+        self.learn.train_iter = self.first
+
     def before_batch(self):
+        "Stage and rate for the step to come"
         if self.block_from: set_stage(self.model, self.train_iter, self.block_from)
         self.learn.opt.set_hyper('lr', self.rate*schedule(self.train_iter, self.steps, **self.shape))
 
@@ -73,8 +79,13 @@ class Gradients(Plain):
     def __init__(self,
         most:float=5., # Largest norm
     ): self.most = most
-    def after_backward(self): sum_gradients(self.model)
-    def before_step(self): self.learn.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.most)
+    def after_backward(self):
+        "The sum over ranks"
+        sum_gradients(self.model)
+
+    def before_step(self):
+        "Clip the gradient, and keep its norm as `learn.norm`"
+        self.learn.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.most)
 
 # %% ../nbs/workshop/learner.ipynb #a6d028b3
 class _Wrapped(OptimWrapper):
@@ -108,11 +119,16 @@ class Numbers(Plain):
         folder='.', # Where the keys of a bad batch are written
     ): self.folder = Path(folder)
 
-    def before_fit(self): self.begun = time.perf_counter()
+    def before_fit(self):
+        "Start the clock"
+        self.begun = time.perf_counter()
+
     def after_loss(self):
+        "The terms as numbers; `TclError` where one is not finite"
         self.learn.numbers = dict(zip(self.pred, torch.stack(list(self.pred.values())).tolist()))
         if not all(map(math.isfinite, self.numbers.values())): self.give_up('the loss is')
     def before_step(self):
+        "`TclError` where the gradient is not finite"
         if not math.isfinite(self.norm): self.give_up('the gradient is')
 
 # %% ../nbs/workshop/learner.ipynb #54ba9076
@@ -141,12 +157,16 @@ class Bar(Plain):
     "A progress bar with all terms and pairs a second"
     order = 60
     def before_fit(self):
+        "Open the bar at the step that the run begins with"
         self.line = tqdm(total=self.learn.steps.steps, initial=self.train_iter, unit='step', mininterval=1)
     def after_batch(self):
+        "One step further"
         self.line.set_postfix({k: f'{v:.3g}' for k, v in self.numbers.items() if k in self.pred
                                or k == 'pairs_per_second'}, refresh=False)
         self.line.update()
-    def after_fit(self): self.line.close()
+    def after_fit(self):
+        "Close the bar"
+        self.line.close()
 
 # %% ../nbs/workshop/learner.ipynb #bcf3fc96
 def add_row(
@@ -181,8 +201,12 @@ class Table(Plain):
         every:int=10, # Steps from line to line
     ): self.path, self.every = Path(path), every
 
-    def before_fit(self): cut_table(self.path, self.train_iter)
+    def before_fit(self):
+        "Drop lines of steps that will be taken again"
+        cut_table(self.path, self.train_iter)
+
     def after_batch(self):
+        "A line every so many steps, and one for the last"
         if self.train_iter % self.every and self.train_iter != self.learn.steps.steps: return
         add_row(self.path, dict(step=self.train_iter, **{k: f'{v:.6g}' for k, v in self.numbers.items()}))
 
@@ -224,6 +248,7 @@ class Pictures(Plain):
     ): self.folder, self.every = Path(folder), every
 
     def after_batch(self):
+        "A picture every so many steps"
         if self.train_iter % self.every: return
         fig = draw_samples(self.model, *self.xb[:2], self.yb[0].get('caption', ()))
         with writing(self.folder/f'{self.train_iter:06}.png') as aside: fig.savefig(aside, dpi=100)
@@ -240,9 +265,11 @@ class Judge(Plain):
     ): self.function, self.folder, self.every, self.best = function, Path(folder), every, None
 
     def before_fit(self):
+        "Drop scores of steps that will be taken again"
         if not ranks()[0]: cut_table(self.folder/'scores.csv', self.train_iter)
 
     def after_batch(self):
+        "Scores every so many steps and after the last; the best grounder is kept"
         if self.train_iter % self.every and self.train_iter != self.learn.steps.steps or ranks()[0]: return
         g = self.model.grounder.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

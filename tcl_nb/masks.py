@@ -33,16 +33,22 @@ class Segmentation:
     independent:bool=False # Whether each name has a mask of its own, in place of competing with the others
 
     @property
-    def size(self): return tuple(self.image.shape[1:])
+    def size(self) -> tuple: # (H, W)
+        "The photo's height and width"
+        return tuple(self.image.shape[1:])
 
     @property
-    def colours(self): return palette(len(self.names)) # [N,3] uint8, of label 1, 2, …
+    def colours(self): # [N,3] uint8
+        "The colours of label 1, 2, …"
+        return palette(len(self.names))
 
     @cached_property
     def _labels(self): return self.labels_at(self.size) # in one byte a pixel, if that will do
 
     @property
-    def labels(self): return self._labels.long() # [H,W] int64
+    def labels(self) -> torch.Tensor: # [H,W] int64
+        "Each pixel's label: 0 is background, 1, 2, … are the names"
+        return self._labels.long()
 
 # %% ../nbs/workshop/masks.ipynb #64376520
 @patch

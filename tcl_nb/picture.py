@@ -86,7 +86,7 @@ def text(self:Canvas,
 @patch
 def box(self:Canvas,
     x:float, y:float, # Where its middle is
-    width:float, height:float,
+    width:float, height:float, # How large it is
     text:str, # What it does
     look:str='plain', # One of LOOKS
 ) -> None:

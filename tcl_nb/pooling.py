@@ -44,10 +44,18 @@ def value_path(
 # %% ../nbs/workshop/pooling.ipynb #e08e8e99
 class Added(nn.Module):
     "x + MLP(LayerNorm(x))"
-    def __init__(self, norm, mlp):
+    def __init__(self,
+        norm:nn.Module, # LayerNorm
+        mlp:nn.Module, # What is added
+    ):
         super().__init__()
         self.norm, self.mlp = norm, mlp
-    def forward(self, x): return x + self.mlp(self.norm(x))
+
+    def forward(self,
+        x:torch.Tensor, # [B,D]
+    ) -> torch.Tensor: # [B,D]
+        "x, and what the MLP makes of it"
+        return x + self.mlp(self.norm(x))
 
 def alone(
     pool:nn.Module, # timm's AttentionPoolLatent, or open_clip's AttentionalPooler
@@ -147,7 +155,8 @@ class TowerAttention(nn.Module):
         self.q_norm, self.k_norm, norm = attn.q_norm, attn.k_norm, getattr(attn, 'norm', nn.Identity())
         self.out_proj = attn.proj if isinstance(norm, nn.Identity) else nn.Sequential(norm, attn.proj)
 
-    def forward(self, query, key, value, need_weights=False): # as PyTorch's, for tokens among themselves
+    def forward(self, query, key, value, need_weights=False): # [B,1+L,D] thrice → ([B,1+L,D], None)
+        "Called as PyTorch's layer is, for tokens among themselves"
         return self.paired(key), None
 
 # %% ../nbs/workshop/pooling.ipynb #283c09da
@@ -179,24 +188,44 @@ def paired(self:TowerAttention,
 # %% ../nbs/workshop/pooling.ipynb #ecf5f3c0
 class Placed:
     "An attention layer that knows the grid, for towers that turn queries and keys"
-    def __init__(self, attn, rope, grid):
+    def __init__(self,
+        attn:TowerAttention, # The layer
+        rope:nn.Module, # timm's rotary embedding
+        grid:tuple, # (h, w)
+    ):
         self.attn, self.rope, self.grid = attn, rope, grid
 
-    def turn(self, y): # [B,heads,1+L,d]; the class token is not turned
+    def turn(self,
+        y:torch.Tensor, # [B,heads,1+L,d]
+    ) -> torch.Tensor: # [B,heads,1+L,d]
+        "Queries or keys turned by their place; the class token is not turned"
         patches = apply_rot_embed_cat(y[:, :, 1:], turns(self.rope, self.grid))
         return torch.cat([y[:, :, :1], patches.to(y.dtype)], 2)
 
     def __getattr__(self, name): return getattr(self.attn, name)
-    def paired(self, x, pairs=('qk',), bias=None): return self.attn.paired(x, pairs, bias, self.turn)
+    def paired(self,
+        x:torch.Tensor, # [B,1+L,D]
+        pairs:tuple=('qk',), # As for paired_attention
+        bias:torch.Tensor=None, # [1+L,1+L] added to the logits, if any
+    ) -> torch.Tensor: # [B,1+L,D]
+        "Attention with queries and keys turned"
+        return self.attn.paired(x, pairs, bias, self.turn)
     def __call__(self, query, key, value, need_weights=False): return self.paired(key), None
 
 # %% ../nbs/workshop/pooling.ipynb #f0289c6b
 class Scale(nn.Module):
     "A factor for each channel"
-    def __init__(self, factor):
+    def __init__(self,
+        factor:torch.Tensor, # [D]
+    ):
         super().__init__()
         self.factor = factor
-    def forward(self, x): return x*self.factor
+
+    def forward(self,
+        x:torch.Tensor, # [...,D]
+    ) -> torch.Tensor: # [...,D]
+        "x times the factors"
+        return x*self.factor
 
 # %% ../nbs/workshop/pooling.ipynb #43e9a105
 class TowerBlock(nn.Module):
@@ -213,7 +242,10 @@ class TowerBlock(nn.Module):
         names = (getattr(block, name, None) for name in ('ls1', 'ls2')) # timm has either these or those
         self.ls_1, self.ls_2 = (ls or (nn.Identity() if g is None else Scale(g)) for ls, g in zip(names, gammas))
 
-    def at(self, grid): # (h, w) → a block for 'run_block', whose attention knows where its tokens are
+    def at(self,
+        grid:tuple, # (h, w)
+    ): # A block for run_block
+        "The block with an attention that knows where its tokens are"
         if self.rope is None: return self
         parts = {name: getattr(self, name) for name in ('ln_1', 'ls_1', 'ln_2', 'mlp', 'ls_2')}
         return SimpleNamespace(attn=Placed(self.attn, self.rope, grid), **parts)
@@ -247,7 +279,7 @@ class Pooled(nn.Module):
 class OpenClipTower(Pooled):
     "open_clip's transformer with a mean or a pool at its end"
     def __init__(self,
-        tower:VisionTransformer,
+        tower:VisionTransformer, # open_clip's, which lends its layers
     ):
         super().__init__(tower, open_clip_head(tower), tower.proj)
         self.conv1, self.ln_pre, self.transformer = tower.conv1, tower.ln_pre, tower.transformer
@@ -276,7 +308,7 @@ def any_size(
 class TimmTower(Pooled):
     "A transformer of timm's, as open_clip wraps it"
     def __init__(self,
-        tower:TimmModel,
+        tower:TimmModel, # open_clip's, which lends its layers
     ):
         super().__init__(tower, *timm_head(tower))
         trunk, self.rope = tower.trunk, getattr(tower.trunk, 'rope', None)
@@ -286,7 +318,10 @@ class TimmTower(Pooled):
         self.conv1 = next(m for m in trunk.patch_embed.modules() if isinstance(m, nn.Conv2d))
         self.grid_size, self.patch_size = trunk.patch_embed.grid_size, trunk.patch_embed.feat_ratio(as_scalar=False)
 
-    def turned(self, grid): # bring the tower's angles to this grid
+    def turned(self,
+        grid:tuple, # (h, w)
+    ) -> None:
+        "Bring the tower's angles to a grid"
         if self.rope is not None: turns(self.rope, grid)
 
 # %% ../nbs/workshop/pooling.ipynb #cf14a03f

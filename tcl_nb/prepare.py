@@ -297,7 +297,9 @@ def _prepare_and_check(key, args):
 
 # %% ../nbs/workshop/prepare.ipynb #d796bdb9
 @command
-def tcl_prepare(argv=None):
+def tcl_prepare(
+    argv:list=None, # The command line's words; this program's when None
+):
     "Make and check the label files of benchmarks"
     args = _prepare_arguments().parse_args(argv)
     if args.workers is not None and args.workers < 1:

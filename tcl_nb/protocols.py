@@ -56,7 +56,9 @@ class Protocol(Settings):
         self._check('least_share', lambda v: type(v) in (int, float) and 0 <= v < 1, 'a number from 0 to below 1')
 
     @property
-    def prompts(self): return TEMPLATES[self.templates] if isinstance(self.templates, str) else tuple(self.templates)
+    def prompts(self) -> tuple: # Texts with {} where the name goes
+        "The prompt templates themselves"
+        return TEMPLATES[self.templates] if isinstance(self.templates, str) else tuple(self.templates)
 
 # %% ../nbs/workshop/protocols.ipynb #ab5ef166
 @patch

@@ -146,18 +146,24 @@ class Save(Plain):
         self.path, self.stream, self.every, self.about = path, stream, every, dict(recipe=recipe, inputs=inputs or {})
         self.asked, self.since, self.before = 0, 0., {} # which signal, when, and what signals meant before
 
-    def ask(self, number, frame):
+    def ask(self,
+        number:int, # Which signal
+        frame, # Where the program was, as Python tells a handler
+    ) -> None:
+        "Note that a signal asks the run to stop; Ctrl-C a second time interrupts at once"
         now = time.monotonic()
         if number == signal.SIGINT and self.asked == number and now - self.since > 1:
             raise KeyboardInterrupt # again: at once
         self.asked, self.since = self.asked or number, self.since or now
 
     def before_fit(self):
+        "Listen to signals"
         self.learn.stopped = 0
         try: self.before = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
         except ValueError: self.before = {} # not the main thread
 
     def after_batch(self):
+        "Write a checkpoint when it is time, when a signal came, and after the last step"
         stop, step = _any_rank(self.asked, self.xb[0].device), self.train_iter
         if not stop and step % self.every and step != self.learn.steps.steps: return
         best = self.learn.judge.best if hasattr(self.learn, 'judge') else None
@@ -167,6 +173,7 @@ class Save(Plain):
             raise CancelFitException
 
     def after_fit(self):
+        "Signals mean again what they meant before"
         for number, before in self.before.items():
             if before is not None: signal.signal(number, before)
         self.before = {}
@@ -420,7 +427,9 @@ def _arguments():
     return ap
 
 @command
-def tcl_train(argv=None):
+def tcl_train(
+    argv:list=None, # The command line's words; this program's when None
+):
     "Train a recipe"
     args = _arguments().parse_args(argv)
     r = read_recipe(args.config, args.changes)

@@ -44,14 +44,24 @@ class Result:
     data:str='' # A hash of pictures, labels and names
 
     @property
-    def counts(self): return torch.tensor(self.matrix)
+    def counts(self) -> torch.Tensor: # [n,n] int64
+        "The confusion matrix as a tensor"
+        return torch.tensor(self.matrix)
+
     @property
-    def miou(self): return mean_iou(self.counts) # in percent
+    def miou(self) -> float: # In percent
+        "Mean intersection over union of the classes that occur"
+        return mean_iou(self.counts)
+
     @property
-    def accuracy(self):
-        return 100*self.counts.diag().sum().item()/max(1, self.counts.sum().item()) # of the pixels, in percent
+    def accuracy(self) -> float: # In percent
+        "The share of pixels that are right"
+        return 100*self.counts.diag().sum().item()/max(1, self.counts.sum().item())
+
     @property
-    def classes(self): return dict(zip(self.names, (100*iou(self.counts)).tolist())) # IoU of each in percent
+    def classes(self) -> dict: # Name → percent
+        "Intersection over union of each class"
+        return dict(zip(self.names, (100*iou(self.counts)).tolist()))
 
 # %% ../nbs/workshop/scores.ipynb #67d36c2e
 @patch
@@ -132,25 +142,31 @@ class Evaluation:
         self.system, self.dtype, self.table, self.inputs, self.options = system, dtype, table, inputs, options or {}
 
     @cached_property
-    def labeller(self): # Made when it is needed: a finished result needs none
+    def labeller(self) -> Labeller:
+        "What labels pictures; made when it is needed, and a finished result needs none"
         return Labeller(load_system(self.system, self.clip, self.grounder, self.used.blend, self.used.affinity,
                                     **self.options), self.clip, self.used, self.classes, self.dtype, table=self.table)
 
     @cached_property
-    def weights(self):
+    def weights(self) -> dict:
+        "Which tower and grounder, with a hash of both"
         return dict(clip=self.clip.name, pretrained=self.clip.pretrained, hash=weights_hash(self.clip, self.grounder))
 
     @property
-    def versions(self):
+    def versions(self) -> dict:
+        "Of the programs, the device and the number type"
         return dict(tcl_nb=__version__, torch=torch.__version__, open_clip=open_clip.__version__,
                     python=platform.python_version(),
                     device=self.clip.device.type, dtype=str(self.dtype)[6:])
 
     @cached_property
-    def data(self): return _data_print(self.classes)
+    def data(self) -> str:
+        "A hash of pictures, labels and names"
+        return _data_print(self.classes)
 
     @property
-    def about(self): # A hash of all that decides the matrix
+    def about(self) -> str:
+        "A hash of all that decides the matrix"
         grounder = self.grounder and getattr(self.grounder, 'config', None)
         return fingerprint(self.name, self.data, self.used.facts(), self.weights, grounder, self.versions, self.chunk,
                            self.used.batch, _system_inputs(self.system), self.inputs, self.options)
@@ -279,7 +295,7 @@ def draw_classes(
 
 # %% ../nbs/workshop/scores.ipynb #48279351
 def draw_confusion(
-    result:Result,
+    result:Result, # Whose matrix is drawn
     most:int=12, # Classes to show
 ): # A matplotlib figure
     "Where the pixels of the classes with most errors went, in percent of each class"

@@ -263,7 +263,7 @@ def changed(self:Segmenter,
 @patch
 def note(self:Segmenter,
     classes:dict, # From read_classes
-    settings:Settings,
+    settings:Settings, # How the picture is read
 ) -> dict: # Plain values, as json gives them back
     "What a result was made with, but for the picture: names to read, and fingerprints of what they stood for"
     if 'weights' not in self.inputs:

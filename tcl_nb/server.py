@@ -95,7 +95,9 @@ def serve(
 
 # %% ../nbs/workshop/server.ipynb #4c0dad82
 @command
-def tcl_explore(argv=None):
+def tcl_explore(
+    argv:list=None, # The command line's words; this program's when None
+):
     "Serve the explorer: `tcl_explore [--model photo|small|tcl|FILE] [--port N] [--no-browser]`"
     args = arguments().parse_args(argv)
     if any(name.startswith('reco') for name in args.system or ()):

@@ -61,7 +61,9 @@ class Settings:
         if not right(value): raise TclError(f'{name} is {value!r}; it must be {wanted}')
 
     @property
-    def threshold(self): return (.4 if self.pamr else .5) if self.background == 'auto' else self.background
+    def threshold(self): # A score in 0..1, or None where nothing is background
+        "The background's score; 'auto' is the published one, which depends on PAMR"
+        return (.4 if self.pamr else .5) if self.background == 'auto' else self.background
 
 # %% ../nbs/workshop/settings.ipynb #452e1948
 SMALL_SETTINGS = Settings(short=64, long=512, crop=64, stride=32, dilations=(1, 2, 4, 8), blend=0., background=.3)

@@ -91,7 +91,10 @@ def step_loss(
     target = torch.arange(len(logits))
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))/2
 
-def adamw(model, lr):
+def adamw(
+    model:torch.nn.Module, # What is trained
+    lr:float, # Learning rate
+) -> torch.optim.AdamW:
     "AdamW with weight decay on matrices only"
     return torch.optim.AdamW([{'params': [p for p in model.parameters() if p.ndim > 1], 'weight_decay': .1},
                               {'params': [p for p in model.parameters() if p.ndim < 2], 'weight_decay': 0.}], lr=lr,
@@ -144,7 +147,9 @@ def train_small_clip(
 
 # %% ../nbs/appendix/A_small_clip.ipynb #dd056f46
 @command
-def tcl_small_clip(argv=None):
+def tcl_small_clip(
+    argv:list=None, # The command line's words; this program's when None
+):
     "Train the small CLIP"
     ap = Arguments(prog='tcl_small_clip', description="Train the small world's CLIP from captions alone.")
     ap.add_argument('--out', required=True, metavar='FILE', help='file to write, .safetensors')

@@ -30,12 +30,20 @@ class Tally:
     pictures:dict=field(default_factory=dict)
     chunks:list=field(default_factory=list) # Numbers of the chunks that are counted
 
-    def count(self, key, predicted, truth): # labels of one picture, its key
+    def count(self,
+        key:str, # The picture's
+        predicted:torch.Tensor, # [H,W] labels found
+        truth:torch.Tensor, # [H,W] true labels; 255 doesn't count
+    ) -> None:
+        "Add one picture"
         one = confusion(predicted.cpu(), truth, len(self.matrix))
         self.matrix += one
         self.pictures[key] = round(mean_iou(one), 3) if one.any() else None
 
-    def add(self, other):
+    def add(self,
+        other, # A Tally of other chunks
+    ) -> None:
+        "Add what another has counted"
         self.matrix += other.matrix
         self.pictures.update(other.pictures)
         self.chunks += other.chunks
@@ -70,7 +78,8 @@ def ahead(
             waiting = asked
 
 def chunked(
-    benchmark:Benchmark, size:int=4,
+    benchmark:Benchmark, # Its pictures in order
+    size:int=4, # Pictures in a chunk
 ) -> dict: # Number → indices
     "A benchmark's chunks"
     return {start//size: list(range(start, min(start+size, len(benchmark))))
@@ -174,7 +183,7 @@ def fitted(
     system, clip:FrozenCLIP, # Whose threshold
     protocol:Protocol, # One that names a benchmark for 'validation'
     n:int=300, # Pictures of it
-    dtype=torch.float32,
+    dtype=torch.float32, # In which score maps are computed
     table:TextTable=None, # As for Labeller
 ) -> Protocol: # With that threshold as 'background'
     "A protocol with the background threshold that is best on its validation benchmark"

@@ -27,7 +27,11 @@ class KeptWords:
     ):
         self.folder = Path(folder)/fingerprint(*what)
 
-    def path(self, name): return self.folder/f'{fingerprint(name)}.safetensors'
+    def path(self,
+        name:str, # A class name
+    ) -> Path:
+        "The file of a word, whether it is there or not"
+        return self.folder/f'{fingerprint(name)}.safetensors'
 
     def read(self,
         name:str, # A class name

@@ -116,13 +116,18 @@ class Stem(nn.Module):
             raise TclError(f"'{name}' has no map that a tower could read: {textwrap.shorten(str(e), 150)}") from e
         return 224//side
 
-    def train(self, mode=True):
+    def train(self,
+        mode:bool=True, # Of all but the backbone
+    ): # The stem itself
+        "The backbone stays in evaluation mode, so that its statistics stay what they are"
         super().train(mode)
-        self.backbone.eval() # frozen statistics stay frozen
+        self.backbone.eval()
         return self
 
     @property
-    def weight(self): return self.out.weight
+    def weight(self) -> torch.Tensor:
+        "Whose type and device tell the tower's"
+        return self.out.weight
 
 # %% ../nbs/appendix/G_towers.ipynb #9ba8a8ba
 @patch
@@ -261,7 +266,10 @@ class SentenceText(nn.Module):
             raise TclError(f"cannot read a sentence encoder from '{name}': {textwrap.shorten(str(e), 150)}") from e
         self.channels, self.config = self.body.config.hidden_size, dict(kind='sentence', name=name)
 
-    def tokenizer(self, texts): # One string or a list of N → [N,T] ids, padded with -1
+    def tokenizer(self,
+        texts, # One string or a list of N
+    ) -> torch.Tensor: # [N,T] ids, padded with -1
+        "The encoder's word pieces"
         texts = [texts] if isinstance(texts, str) else list(texts)
         read = self.pieces(texts, padding=True, truncation=True, return_tensors='pt')
         return read['input_ids'].masked_fill(read['attention_mask'] == 0, -1)
@@ -293,7 +301,10 @@ class OpenClipText(nn.Module):
         self.config = dict(kind='open_clip', name=name, pretrained=pretrained)
         self.channels = self.body.text_projection.shape[1]
 
-    def encode(self, ids): # [N,77] → [N,C], not normalised
+    def encode(self,
+        ids:torch.Tensor, # [N,77] from the tokenizer
+    ) -> torch.Tensor: # [N,C], not normalised
+        "Ids → embeddings"
         return self.body.encode_text(ids)
 
 # %% ../nbs/appendix/G_towers.ipynb #8358f85e
@@ -310,8 +321,14 @@ class Tower(nn.Module):
         self.visual, self.text, self.config = visual, text, config
         self.logit_scale = nn.Parameter(torch.tensor(2.6593)) # ln(1/0.07), CLIP's start
 
-    def encode_text(self, ids): return self.text.encode(ids)
-    def state(self): # What a file holds: all that can't be read elsewhere
+    def encode_text(self,
+        ids:torch.Tensor, # [N,T] from the text side's tokenizer
+    ) -> torch.Tensor: # [N,C], not normalised
+        "Ids → embeddings, under the name that open_clip's models have for it"
+        return self.text.encode(ids)
+
+    def state(self) -> dict: # Name → tensor
+        "What a file holds: all that can't be read elsewhere"
         inside = self.config['text']['kind'] == 'static'
         return {k: v for k, v in self.state_dict().items() if inside or not k.startswith('text.')}
 

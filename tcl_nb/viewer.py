@@ -46,7 +46,8 @@ class Reading:
         return normalise(resize(self.image, self.size), self.segmenter.clip.mean, self.segmenter.clip.std) # [3,h,w]
 
     @cached_property
-    def inputs(self): # For each batch of windows ([b,3,h,w] normalised and padded, the padding)
+    def inputs(self) -> list: # For each batch of windows ([b,3,h,w] normalised and padded, the padding)
+        "The picture as the tower reads it"
         clip, read = self.segmenter.clip, self._read()
         crops = [torch.stack([read[:, y:y+h, x:x+w] for y, x, h, w in batch]) for batch in self.places]
         return [pad_to_patch(c.to(self.segmenter.device), clip.patch) for c in crops]
@@ -219,7 +220,7 @@ def numbered(
 
 # %% ../nbs/workshop/viewer.ipynb #3d08a03f
 def encoded(
-    picture:Image.Image,
+    picture:Image.Image, # In colour
 ) -> bytes: # A JPEG file
     "A picture as it travels to the browser"
     out = io.BytesIO()
