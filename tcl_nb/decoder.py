@@ -78,8 +78,8 @@ def gated(self:GatedConv) -> tuple: # Kernel [D,D,3,3] and bias [D]
 
 @patch
 def kernels(self:GatedConv,
-    scheme, # DOUBLED or WINOGRAD, see the room `tiles`
-) -> tuple: # Kernels and bias, as `conv_tiles` takes them
+    scheme, # DOUBLED or WINOGRAD of tiles
+) -> tuple: # Kernels and bias, as conv_tiles takes them
     "The gated kernel in the form that convolution by tiles reads"
     weight, bias = self.gated()
     return product_kernels(weight, scheme), bias
