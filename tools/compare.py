@@ -1,6 +1,6 @@
 """Every system on every benchmark, under two protocols, each with PAMR and without: the comparison of nbs/results/comparison.ipynb.
 
-    python tools/compare.py [--out runs/comparison] [--seeds 3] [--scenes 300] [--jobs 2]
+    python tools/compare.py [--out FOLDER] [--seeds 3] [--scenes 300] [--jobs 2]
 
 On the small world: trains TCL by the recipe `small`, three seeds on each of three attentions of the last block, and evaluates
 these and all systems of chapter 11 on its four test sets. What is finished is not done again.
@@ -26,7 +26,10 @@ The same of real weights, with the protocols as published, on the eight benchmar
 and of other towers and of pictures of one's own; a tower that is no CLIP gets its own colours and templates, all else
 as published:
 
-    python tools/compare.py --every --clip photo --images DIR --labels DIR --classes FILE [--limit 100] --json FILE
+    python tools/compare.py --every --clip photo --images DIR --labels DIR --classes FILE [--limit 20] --json FILE
+
+There the loop goes picture by picture, with what systems have in common computed once (compare_pictures.py). --limit takes
+pictures evenly spaced over the set, --only FILE those that a file lists, and --leave-out NAME makes a class void.
 
 What is finished is not done again: a result in --out is known by everything that it depends on.
 
@@ -37,9 +40,10 @@ asks these systems alone, under the protocols of the first command; nothing is t
 import argparse, json, os, shlex, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from compare_pictures import OWN_FIELDS, compared, table
 from tcl_nb.baselines import SYSTEMS
 from tcl_nb.benchmarks import PUBLISHED
-from tcl_nb.core import writing
+from tcl_nb.core import TclError, writing
 from tcl_nb.grounder import tower_for
 from tcl_nb.protocols import PROTOCOLS as STATED, usual_protocol
 from tcl_nb.scores import Result, tables
@@ -53,8 +57,6 @@ REAL = {'tcl': ([], ['pamr=false']), 'sclip': (['pamr=true', 'refine_photo=true'
 
 #: What --every asks under: as the authors of each state it
 EVERY = 'tcl', 'sclip', 'naclip', 'clearclip', 'maskclip', 'groupvit', 'scclip', 'resclip'
-#: What a tower that is no CLIP keeps of its own under other authors' protocols
-OWN_FIELDS = 'mean', 'std', 'templates', 'normalise_first'
 
 def call(module, function, *options, threads=1):
     "A command of the package in a process of its own"
@@ -77,7 +79,14 @@ def trained(out, seeds, steps, pool):
         return folder/'grounder.safetensors'
     return list(pool.map(one, [(a, s) for a in ATTENTIONS for s in range(seeds)]))
 
-def rows_of(out):
+def whole_command(args):
+    "The command that was given, with what it took from the environment and the folder that it worked in"
+    given = {part.partition('=')[0] for part in sys.argv}
+    unsaid = [(f'--{name}', getattr(args, name)) for name in ('clip', 'data', 'out')]
+    more = [part for option, value in unsaid if value and option not in given for part in (option, value)]
+    return shlex.join(['python', *sys.argv, *more])
+
+def rows_of(args, out):
     "What a json of results says: versions, protocols, and a row for each result in a folder's folders"
     found = [(p.parent.name, Result.load(p)) for p in sorted(out.glob('*/*.json'))
              if not p.name.startswith('threshold-')]
@@ -85,21 +94,19 @@ def rows_of(out):
                  threshold=r.used['background'], pictures=len(r.pictures),
                  miou=round(r.miou, 3), accuracy=round(r.accuracy, 3)) for folder, r in found]
     first = found[0][1]
-    return dict(command=shlex.join(['python', *sys.argv]), versions=first.versions,
+    return dict(command=whole_command(args), versions=first.versions,
                 date=max(r.date for _, r in found), threads=1,
                 protocols={folder: r.protocol for folder, r in found}, rows=rows)
 
-def written(out, path):
+def written(args, out, path):
     "Print the tables and write the json"
     print(tables([Result.load(p) for p in sorted(out.glob('*/*.json')) if not p.name.startswith('threshold-')],
                  spread=True))
-    with writing(path) as aside: aside.write_text(json.dumps(rows_of(out), indent=0) + '\n')
+    with writing(path) as aside: aside.write_text(json.dumps(rows_of(args, out), indent=0) + '\n')
 
 def asked(args):
     "(weights of TCL, protocol that the tower is used with, options of `tcl_eval` that say what is labelled)"
-    own = [part for name in ('images', 'labels', 'classes') if getattr(args, name)
-           for part in (f'--{name}', getattr(args, name))]
-    if not (args.clip or args.images):
+    if not args.clip:
         common = ['--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
         return args.weights or ['small'], 'small-tcl', common
     weights = args.weights or ['photo' if args.clip == 'photo' else 'tcl']
@@ -107,7 +114,7 @@ def asked(args):
     usual = usual_protocol(tower_for(weights[0], *tower[1:]))
     data = ['--benchmark', *(args.benchmark or PUBLISHED), '--data', args.data] if args.data else []
     limit = ['--limit', args.limit] if args.limit else []
-    return weights, usual, [*tower, *data, *own, *limit]
+    return weights, usual, [*tower, *data, *limit]
 
 def protocol_options(name, usual):
     "(a name for the results, options of `tcl_eval` that choose a protocol) for a tower that is used with another"
@@ -136,9 +143,17 @@ def every(args, out):
         call('evaluate', 'tcl_eval', '--system', *names, 'tcl', *['groupvit']*args.groupvit, *chosen, '--weights',
              *weights, *common, '--no-figures', '--out', out/protocol, *more)
 
+def on_pictures(args, out):
+    "Every system under every protocol, on pictures of one's own"
+    facts = dict(command=whole_command(args), **compared(args, EVERY, out))
+    print(table(facts['rows']))
+    text = json.dumps(facts).replace('{"protocol"', '\n{"protocol"') + '\n'
+    with writing(args.json) as aside: aside.write_text(text)
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    ap.add_argument('--out', default='runs/comparison')
+    ap.add_argument('--out',
+                    help='folder of what is finished (default: runs/comparison, or runs/protocols with --every)')
     ap.add_argument('--seeds', type=int, default=3)
     ap.add_argument('--scenes', type=int, default=300)
     ap.add_argument('--steps', type=int, default=150)
@@ -152,16 +167,28 @@ def main():
     ap.add_argument('--benchmark', nargs='+', help='with --every: these alone')
     for option in ('--images', '--labels', '--classes'):
         ap.add_argument(option, help='with --every: pictures of your own, as for tcl_eval')
-    ap.add_argument('--limit', type=int, help='with --every: only the first pictures of each set')
+    ap.add_argument('--only', metavar='FILE',
+                    help='with --images: names of the pictures to take, without endings, a line each')
+    ap.add_argument('--leave-out', nargs='+', default=[], metavar='NAME',
+                    help='with --images: classes whose pixels do not count')
+    ap.add_argument('--check', type=int, default=0, metavar='N',
+                    help='with --images: ask N cells again as tcl_eval does, and fail unless they are equal')
+    ap.add_argument('--limit', type=int,
+                    help='with --every: only the first pictures of each set; with --images so many, evenly spaced')
     ap.add_argument('--groupvit', action='store_true',
                     help='with --every: GroupViT too, from the hub, under its own protocol')
-    ap.add_argument('--system', nargs='+', metavar='NAME', help='these alone, of SYSTEMS in chapter 11, or tcl; nothing is trained')
+    ap.add_argument('--system', nargs='+', metavar='NAME',
+                    help='these alone, of SYSTEMS in chapter 11, or tcl; nothing is trained')
     ap.add_argument('--json')
     args = ap.parse_args()
+    args.out = args.out or ('runs/protocols' if args.every else 'runs/comparison') # all that lies there is in the json
     out = Path(args.out)
+    if args.images:
+        if not (args.every and args.json): raise TclError('--images goes with --every and --json FILE')
+        return on_pictures(args, out)
     if args.every:
         every(args, out)
-        return written(out, args.json or 'nbs/results/protocols.json')
+        return written(args, out, args.json or 'nbs/results/protocols.json')
     real = bool(args.data and args.clip)
     common = ['--benchmark', *PUBLISHED, '--data', args.data, '--clip', args.clip] if real else [
         '--benchmark', *SMALL, '--limit', args.scenes, '--device', 'cpu']
@@ -186,6 +213,8 @@ def main():
             call('evaluate', 'tcl_eval', '--system', *systems, '--protocol', protocol, '--weights', *chosen, *common,
                  '--no-figures', '--out', folder, *more, *(['--set', *change] if change else []))
         list(pool.map(one, jobs))
-    written(out, args.json or 'nbs/results/comparison.json')
+    written(args, out, args.json or 'nbs/results/comparison.json')
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    try: main()
+    except (TclError, OSError) as e: raise SystemExit(f'compare: {e}')
