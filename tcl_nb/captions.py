@@ -75,13 +75,13 @@ def load(cls:CaptionTable,
     path, # A file that tcl_embed wrote
     clip=None, # The tower that it will be used with: a FrozenCLIP or its fingerprint; None: not checked
 ) -> CaptionTable:
-    "Read a table; raises `TclError` that names a file which is no table, or is another tower's"
+    "Read a table; raises `TclError` that names a file that is not a table, or is another tower's"
     tensors, meta = read_safetensors(path, 'a table of captions')
     try:
         table = cls(tensors['digest'].numpy(), tensors['embedding'], meta['model'], meta['fingerprint'], meta['source'],
                     str(path))
     except KeyError as e:
-        raise TclError(f"'{path}' is no table of captions: {e} is missing; tcl_embed makes one") from e
+        raise TclError(f"'{path}' is not a table of captions: {e} is missing; tcl_embed makes one") from e
     wanted = getattr(clip, 'fingerprint', clip)
     if wanted and wanted != table.fingerprint:
         raise TclError(f"the table '{path}' was made with {table.model} [{table.fingerprint}] and does not go with "

@@ -17,7 +17,7 @@ def split_words(
     text:str, # 'cat, dog' or 'cat; person=man,woman; dog'
 ) -> list: # ['cat', 'person=man,woman', 'dog']
     """A text of words → its classes: commas and semicolons part
-    classes, but after NAME= a comma parts the words of that class"""
+    classes, but after NAME= a comma separates the words of that class"""
     out = []
     for part in re.split('[;\n]', text.translate(_WIDE)):
         open_class = False
@@ -52,10 +52,10 @@ def _check_class(name, words):
     if strange: raise TclError(f"class '{name}': {strange[0]!r} is not a word")
     if not words or not all(w.strip() for w in (name, *words)): raise TclError(f"class '{name}' has an empty word")
     broken = [w for w in (name, *words) if any('\ud800' <= c <= '\udfff' for c in w)]
-    if broken: raise TclError(f'{ascii(broken[0])} is no valid text: give words in UTF-8')
+    if broken: raise TclError(f'{ascii(broken[0])} is not valid text: give words in UTF-8')
     if re.search('[,;\n]', name.translate(_WIDE)):
-        raise TclError(f"class '{name}': a comma parts words; a class of several words is written NAME=WORD,WORD (in "
-                       f"Python {{'NAME': ['WORD', 'WORD']}})")
+        raise TclError(f"class '{name}': a comma separates words; a class of several words is written NAME=WORD,WORD "
+                       f"(in Python {{'NAME': ['WORD', 'WORD']}})")
 
 def read_classes(
     classes, # Words as a text ('cat, person=man,woman'), a list of such texts, or {name: [words]}

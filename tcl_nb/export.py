@@ -187,7 +187,7 @@ FORMATS = dict(onnx=save_onnx, pt2=save_program) # Ending of a file → what wri
 def _checked(segmenter, words, formats, masks):
     "Stop at what can't be done before anything is computed"
     wrong = [f for f in formats if f not in FORMATS]
-    if wrong: raise TclError(f"'{wrong[0]}' is no format; there are: {', '.join(FORMATS)}")
+    if wrong: raise TclError(f"'{wrong[0]}' is not a format; there are: {', '.join(FORMATS)}")
     if segmenter.own: raise TclError('a segmenter with a system of its own cannot be exported; TCL and MaskCLIP can')
     if masks and not words: raise TclError('masks are for words: give at least one (--words cat)')
     if 'onnx' in formats: _need('onnx', 'onnxscript')

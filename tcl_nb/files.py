@@ -65,7 +65,7 @@ def command(
             warnings.filterwarnings('ignore', module=r'PIL\.') # a decoder's doubts, and sizes that we allow
             try:
                 for a in argv or ():
-                    if '\0' in a: raise TclError(f'{a!r} is no valid text: it has a zero byte')
+                    if '\0' in a: raise TclError(f'{a!r} is not valid text: it has a zero byte')
                 main(argv)
             except TclError as e:
                 say(e)

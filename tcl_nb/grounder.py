@@ -86,7 +86,7 @@ def _open(path):
         return weights, dict(clip=clip, pretrained=pretrained, decoder=True)
     weights, meta = read_safetensors(path, 'a grounder')
     if 'tcl_nb checkpoint' in meta:
-        raise TclError(f"'{path}' is where a training run stood, and no grounder: give grounder.safetensors "
+        raise TclError(f"'{path}' is the checkpoint of a training run, not a grounder: give grounder.safetensors "
                        "beside it, or the run's folder")
     if not {'w', 'b'} <= weights.keys():
         raise TclError(f"'{path}' is not a grounder: it has other weights, and no w and b")
@@ -125,7 +125,7 @@ def load_grounder(
     try:
         with torch.random.fork_rng(devices=[]), Unfilled():
             grounder = Grounder(clip, known['decoder'], attention=known.get('attention', 'identity'))
-    except TclError as e: raise TclError(f"'{path}' asks for an attention that is not at hand: {e}") from e
+    except TclError as e: raise TclError(f"'{path}' asks for an attention that is not available: {e}") from e
     reason = _other_tower(known, clip) or _misfit(weights, grounder.state_dict())
     if reason: raise TclError(f"'{path}' is not a grounder for {clip.name or 'this tower'}: {reason}")
     grounder.load_state_dict({k: v.float() for k, v in weights.items()})

@@ -83,7 +83,7 @@ def _file_words(path):
     "[(name, words)] of a file with a class a line"
     try: lines = Path(path).read_text('utf-8-sig').splitlines()
     except OSError as e:
-        raise TclError(f"names '{path}' are none of {', '.join(NAME_LISTS)}, and no file that can be read: "
+        raise TclError(f"names '{path}' are neither one of {', '.join(NAME_LISTS)} nor a file that can be read: "
                        f"{e.strerror or e}") from e
     except UnicodeDecodeError as e:
         raise TclError(f"cannot read names from '{path}': it is not in UTF-8; save it in that encoding") from e

@@ -334,7 +334,7 @@ class Pairs:
             raise TclError(f'batch={batch}, lanes={lanes} must be 1 or more, seed={seed} and '
                            f'workers={workers} 0 or more')
         if not 0 <= rank < world_size: raise TclError(f'rank={rank}: must be one of 0 … {world_size-1}')
-        if lanes % max(workers, 1): raise TclError(f'lanes={lanes} is no multiple of workers={workers}')
+        if lanes % max(workers, 1): raise TclError(f'lanes={lanes} is not a multiple of workers={workers}')
         named = _weighted(sources, image, caption)
         self.run = _Run(*zip(*named), transform, batch, seed, rank, world_size, lanes, shuffle, longest)
         self.workers, self.table, self.batches, self.places, self._told = workers, table, 0, [None]*lanes, set()
@@ -391,7 +391,7 @@ def load_state_dict(self:Pairs,
 ) -> None:
     "Go on after the batch that the state was taken at"
     for name, mine in self.state_dict().items():
-        if name not in state: raise TclError(f"this is no place in a stream of pairs: '{name}' is missing")
+        if name not in state: raise TclError(f"this is not a place in a stream of pairs: '{name}' is missing")
         if name not in ('batches', 'places') and state[name] != mine:
             raise TclError(f'cannot resume the stream of pairs: it had {name} = {state[name]!r}, this one has {mine!r}')
     self.batches, self.places = state['batches'], list(state['places'])

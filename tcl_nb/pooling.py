@@ -330,7 +330,7 @@ def square(
 ) -> tuple: # (h, w); raises TclError unless a square has that many
     "The grid of a picture that is as high as wide"
     side = math.isqrt(tokens)
-    if side*side != tokens: raise TclError(f'{tokens} patches are no square: say grid=(h, w)')
+    if side*side != tokens: raise TclError(f'{tokens} patches do not make a square: give grid=(h, w)')
     return side, side
 
 # %% ../nbs/workshop/pooling.ipynb #b1c5ef9e

@@ -162,6 +162,6 @@ def read_recipe(
     make_recipe(values, where, kind)
     for change in changes:
         key, equals, value = change.partition('=')
-        if not equals: raise TclError(f"'{change}' is no change to the recipe; write key=value")
+        if not equals: raise TclError(f"'{change}' is not a change to the recipe; write key=value")
         values[key] = _typed(kind, key, value, f"'{change}'")
     return make_recipe(values, where, kind)

@@ -78,7 +78,7 @@ def _checked(path, objective, recipe, free, defaults=None, inputs=None):
     tensors, meta = read_safetensors(path, 'a checkpoint')
     clip = objective.frozen[0]
     try: about = json.loads(meta['tcl_nb checkpoint'])
-    except (KeyError, ValueError): raise TclError(f"'{path}' is no checkpoint of a training run") from None
+    except (KeyError, ValueError): raise TclError(f"'{path}' is not a checkpoint of a training run") from None
     if (about['clip'], about['pretrained']) != (clip.name, clip.pretrained):
         raise TclError(f"'{path}' was trained with the tower {about['clip']}, "
                        f"{about['pretrained'] or 'no weights named'}; here it is {clip.name}, "
@@ -94,7 +94,7 @@ def _checked(path, objective, recipe, free, defaults=None, inputs=None):
         raise TclError(f"'{path}' {said} other data: what '{changed[0]}' stands for has changed since; give another "
                        "out=FOLDER to train with it as it is now")
     if len(about['stream']) != ranks()[1]:
-        raise TclError(f"'{path}' was written by {len(about['stream'])} processes, here are {ranks()[1]}")
+        raise TclError(f"'{path}' was written by {len(about['stream'])} processes, and this run has {ranks()[1]}")
     return tensors, about
 
 # %% ../nbs/workshop/runs.ipynb #3603ba43
@@ -265,7 +265,7 @@ def alone(
     try:
         while _busy(at):
             if time.monotonic() > end:
-                raise TclError(f"another training writes into '{folder}' just now; give another out=FOLDER")
+                raise TclError(f"another training run is writing into '{folder}'; give another out=FOLDER")
             time.sleep(.1)
         yield
     finally: os.close(at)

@@ -91,4 +91,4 @@ def best_device(
         return out
     except Exception as e: # each kind of device has errors of its own
         there = ', '.join(['cpu'] + ['cuda']*cuda + ['mps']*mps)
-        raise TclError(f"device '{device}' is not at hand here; there is: {there}") from e
+        raise TclError(f"device '{device}' is not available here; there is: {there}") from e

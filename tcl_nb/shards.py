@@ -401,11 +401,11 @@ def parquet_rows(
 # %% ../nbs/workshop/shards.ipynb #665227b5
 def table_columns(
     path, # A csv or jsonl file
-) -> list: # Names; raises TclError for what is no table, or has no row that can be read
+) -> list: # Names; raises TclError for what is not a table, or has no row that can be read
     "Names of a table's columns"
     try:
         with open(path, 'rb') as f: what = _what_it_is(f.read(32))
-        if what: raise TclError(f"'{path}' is no table: it is {what}")
+        if what: raise TclError(f"'{path}' is not a table: it is {what}")
         rows = list(islice(_lines(path), 100))
         known = [row for row in rows if isinstance(row, dict)]
         if known: return list(dict.fromkeys(name for row in known for name in row))

@@ -218,7 +218,7 @@ def open_source(
     "A source of pairs by name"
     kind, _, where = str(spec).partition(':')
     if kind not in _KINDS or not (where or kind == 'smallworld'):
-        raise TclError(f"'{spec}' is no source of pairs; there are smallworld, wds:FOLDER, folder:PATH, csv:FILE, "
+        raise TclError(f"'{spec}' is not a source of pairs; there are smallworld, wds:FOLDER, folder:PATH, csv:FILE, "
                        "parquet:FOLDER, maps:FOLDER, hub:USER/NAME")
     shards, read = _KINDS[kind](where, image, caption)
     return Source(str(spec), shards, read)

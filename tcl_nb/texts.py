@@ -167,7 +167,7 @@ def load(cls:TextTable,
     path, # A file that 'save' wrote
     clip:FrozenCLIP=None, # The tower to attach, so that the table can grow; it must be the table's own
 ) -> TextTable:
-    "Read a table; raises `TclError` that names a file which is no table, or is another tower's"
+    "Read a table; raises `TclError` that names a file that is not a table, or is another tower's"
     tensors, meta = read_safetensors(path, 'a table of text embeddings')
     try:
         meta, embedding = {k: json.loads(meta[k]) for k in ('names', 'templates', 'normalise_first', 'model',

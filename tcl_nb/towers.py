@@ -168,7 +168,7 @@ def build_visual(
     "A picture tower behind a stem"
     if pool not in POOLS: raise TclError(f"pool={pool}: there are {', '.join(POOLS)}")
     width = stem.weight.shape[0]
-    if width % heads: raise TclError(f'width={width} is no multiple of heads={heads}')
+    if width % heads: raise TclError(f'width={width} is not a multiple of heads={heads}')
     visual = VisionTransformer(side*stem.patch, stem.patch, width, layers, heads, 4., output_dim=channels)
     visual.conv1 = stem
     visual.pool_type = 'tok' if pool == 'token' else pool

@@ -114,7 +114,7 @@ def refined(x, s):
     return {f'{k}.refined': pamr(x[f'{k}.image'], x[f'{k}.mask'], **s[k]) for k in keys}
 
 def inferred(x, s, clip, grounder):
-    "Maps at the picture's size: of a picture whose sides are no multiple of the patch, and through windows"
+    "Maps at the picture's size: of a picture whose sides are not multiples of the patch, and through windows"
     def system(blend, refine):
         return padded(tcl_system(clip, grounder, blend, refine and partial(pamr, **s[refine])), s['tower']['patch'])
     out = {}
