@@ -28,7 +28,8 @@ CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
 
 def seconds(run, clock):
     if torch.cuda.is_available(): torch.cuda.synchronize()
-    start = clock(); run()
+    start = clock()
+    run()
     if torch.cuda.is_available(): torch.cuda.synchronize()
     return clock() - start
 
@@ -37,7 +38,8 @@ def measure(forms, block, x, repeats, clock):
     def forward(f):
         with torch.no_grad(): f(block, x)
     def both(f):
-        block.zero_grad(); x.grad = None
+        block.zero_grad()
+        x.grad = None
         f(block, x).backward(torch.ones_like(up(x)))
     times = [[[], []] for _ in forms]
     for k in range(repeats+1):
@@ -49,25 +51,33 @@ def measure(forms, block, x, repeats, clock):
 
 @command
 def bench_decoder(argv=None):
-    ap = argparse.ArgumentParser(prog='bench_decoder.py', description="Time the decoder's first convolution and first gated block in both forms.")
+    ap = argparse.ArgumentParser(prog='bench_decoder.py', description="Time the decoder's first convolution and first "
+                                                                      "gated block in both forms.")
     ap.add_argument('--repeats', type=int, default=5, help='turns that count (default 5)')
     ap.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')
     ap.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
     ap.add_argument('--clock', choices=CLOCKS, default='wall', help="'cpu' counts this process's own time only")
     args = ap.parse_args(argv)
-    torch.set_num_threads(args.threads); torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
     rows = []
-    print(f'{"":<13}{"batch":>6}{"channels":>10}{"size":>9}  {"form":<6}{"forward":>11}{"and backward":>14}{"ratios":>11}')
+    print(f'{"":<13}{"batch":>6}{"channels":>10}{"size":>9}  '
+          f'{"form":<6}{"forward":>11}{"and backward":>14}{"ratios":>11}')
     for batch, width, side in SIZES:
-        block = GatedConv(width).to(args.device); block.gate.data.fill_(.5)
-        x = torch.randn(batch, width, side, side, device=args.device).contiguous(memory_format=torch.channels_last).requires_grad_()
+        block = GatedConv(width).to(args.device)
+        block.gate.data.fill_(.5)
+        x = torch.randn(batch, width, side, side,
+                        device=args.device).contiguous(memory_format=torch.channels_last).requires_grad_()
         for what, forms in FORMS.items():
             times = measure(forms, block, x, args.repeats, CLOCKS[args.clock])
             gain = [p/o for p, o in zip(*times)]
             for form, (f, b) in zip(('plain', 'ours'), times):
                 tail = f'{gain[0]:>7.2f}{gain[1]:>7.2f}' if form == 'ours' else ''
-                print(f'{what:<13}{batch:>6}{width:>10}{f"{side}→{2*side}":>9}  {form:<6}{f:>8.2f} ms{b:>11.2f} ms{tail}', flush=True)
-                rows.append(dict(what=what, batch=batch, channels=width, side=side, form=form, forward_ms=round(f, 3), both_ms=round(b, 3)))
-    print(json.dumps(dict(torch=torch.__version__, device=args.device, threads=args.threads, clock=args.clock, repeats=args.repeats, rows=rows)))
+                print(f'{what:<13}{batch:>6}{width:>10}{f"{side}→{2*side}":>9}  {form:<6}{f:>8.2f} '
+                      f'ms{b:>11.2f} ms{tail}', flush=True)
+                rows.append(dict(what=what, batch=batch, channels=width, side=side, form=form, forward_ms=round(f, 3),
+                                 both_ms=round(b, 3)))
+    print(json.dumps(dict(torch=torch.__version__, device=args.device, threads=args.threads, clock=args.clock,
+                          repeats=args.repeats, rows=rows)))
 
 if __name__ == '__main__': bench_decoder()

@@ -1,21 +1,23 @@
 """Seconds per photograph of the evaluation: the package's way beside the plain loop of the published code.
 
-    python tools/bench_evaluation.py [--photos 8] [--threads 2] [--device cpu] [--counts] [--before FOLDER [--turns 2] [--clock cpu]]
+    python tools/bench_evaluation.py [--photos 8] [--threads 2] [--device cpu] [--counts]
+                                     [--before FOLDER [--turns 2] [--clock cpu]]
 
-A ViT-B/16 of the published size with seeded random weights (times do not depend on them), protocol tcl with PAMR and blend,
-COCO-Stuff's 171 names, photographs of scikit-image brought to a short side of 448 pixels. The published loop embeds the texts
-once, and then takes one window at a time: the last blocks with a dense attention mask, 3×3 convolutions on up-sampled maps,
-48 stacked copies of every mask in PAMR, all 171 maps enlarged, added and compared. Its PAMR takes the 48 neighbours by
-convolutions with fixed one-hot kernels (they lie in the published training checkpoints). "sliced" is the same loop with
-chapter 06's plain PAMR, which takes them as slices and is faster. The forms take turns, chunk by chunk, so that whatever else
-the machine does slows all.
+A ViT-B/16 of the published size with seeded random weights (times do not depend on them), protocol tcl with PAMR and
+blend, COCO-Stuff's 171 names, photographs of scikit-image brought to a short side of 448 pixels. The published loop
+embeds the texts once, and then takes one window at a time: the last blocks with a dense attention mask, 3×3
+convolutions on up-sampled maps, 48 stacked copies of every mask in PAMR, all 171 maps enlarged, added and compared. Its
+PAMR takes the 48 neighbours by convolutions with fixed one-hot kernels (they lie in the published training
+checkpoints). "sliced" is the same loop with chapter 06's plain PAMR, which takes them as slices and is faster. The
+forms take turns, chunk by chunk, so that whatever else the machine does slows all.
 
-With --counts it also prints photographs per second for the class count of each of the eight benchmarks (package's way only).
-With --before, a folder with another version of the package, only the two packages are compared: by turns, each time in a process
-of its own, the faster turn of each counts (with --clock cpu in the process's own time, for machines that do other things).
+With --counts it also prints photographs per second for the class count of each of the eight benchmarks (package's way
+only). With --before, a folder with another version of the package, only the two packages are compared: by turns, each
+time in a process of its own, the faster turn of each counts (with --clock cpu in the process's own time, for machines
+that do other things).
 
-The last line is JSON: time_ratio is published over ours, sliced_ratio sliced over ours, label_agreement the share of pixels with
-the same label.
+The last line is JSON: time_ratio is published over ours, sliced_ratio sliced over ours, label_agreement the share of
+pixels with the same label.
 """
 import argparse, json, tempfile, time
 import torch, torch.nn.functional as F
@@ -132,7 +134,9 @@ def versions(args):
         labels = {form: torch.load(f'{folder}/{form}.pt') for form in forms}
     same = sum((a == b).sum().item() for a, b in zip(*labels.values()))/sum(a.numel() for a in labels['ours'])
     best = {form: min(turn[form] for turn in turns) for form in forms}
-    print(f"{args.photos} photographs, {args.device}, {args.threads} threads, {args.clock} clock: before {best['before']:.2f} s a photograph, ours {best['ours']:.2f}; ours/before {best['ours']/best['before']:.2f}; same label on {100*same:.4f} % of the pixels")
+    print(f"{args.photos} photographs, {args.device}, {args.threads} threads, {args.clock} clock: before "
+          f"{best['before']:.2f} s a photograph, ours {best['ours']:.2f}; ours/before "
+          f"{best['ours']/best['before']:.2f}; same label on {100*same:.4f} % of the pixels")
     print(json.dumps(dict(photos=args.photos, threads=args.threads, clock=args.clock, torch=torch.__version__,
                           **{f'{form}_seconds_per_photo': round(v, 3) for form, v in best.items()},
                           of_before=round(best['ours']/best['before'], 3), label_agreement=same, turns=turns)))
@@ -188,7 +192,8 @@ def main():
     report |= dict(time_ratio=round(spent['published']/spent['ours'], 3),
                    sliced_ratio=round(spent['sliced']/spent['ours'], 3), label_agreement=same/pixels,
                    classes_left=sum(left)/len(left))
-    print(f"published/ours {report['time_ratio']:.2f}, sliced/ours {report['sliced_ratio']:.2f}; same label on {100*same/pixels:.4f} % of the pixels; {report['classes_left']:.0f} classes stay for PAMR")
+    print(f"published/ours {report['time_ratio']:.2f}, sliced/ours {report['sliced_ratio']:.2f}; same label on "
+          f"{100*same/pixels:.4f} % of the pixels; {report['classes_left']:.0f} classes stay for PAMR")
     if args.counts:
         report['photos_per_second'] = {}
         for key in PUBLISHED:

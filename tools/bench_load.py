@@ -1,13 +1,13 @@
-"""Time to load a tower and a grounder of the published size: with initial weights drawn first, and without (chapter 02).
+"""Time to load a tower and a grounder of the published size, with initial weights drawn first and without (chapter 02)
 
     python tools/bench_load.py [--threads 2] [--repeats 5]
 
-Seeded random weights of a ViT-B/16 and of its grounder are written to a CLIP checkpoint and a tcl.pth. 'read' is torch.load
-alone; 'filled' builds the networks with random weights first, as PyTorch does by itself; 'unfilled' is the package's way. Each
-run is a fresh process, as a command is: memory that a process has used before would be quicker. The forms take turns, so that
-other work on the machine meets all of them, and the time of each is that of its fastest turn. Imports and, for the grounder,
-the tower's loading are not counted; the files lie in the system's cache. Prints a table, and as the last line JSON. Exit code 1
-when the weights differ.
+Seeded random weights of a ViT-B/16 and of its grounder are written to a CLIP checkpoint and a tcl.pth. 'read' is
+torch.load alone; 'filled' builds the networks with random weights first, as PyTorch does by itself; 'unfilled' is the
+package's way. Each run is a fresh process, as a command is: memory that a process has used before would be quicker. The
+forms take turns, so that other work on the machine meets all of them, and the time of each is that of its fastest turn.
+Imports and, for the grounder, the tower's loading are not counted; the files lie in the system's cache. Prints a table,
+and as the last line JSON. Exit code 1 when the weights differ.
 """
 import argparse, hashlib, json, sys, tempfile, time
 from contextlib import nullcontext

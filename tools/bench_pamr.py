@@ -2,13 +2,13 @@
 
     python tools/bench_pamr.py [--classes 171] [--height 112] [--width 112] [--threads 2] [--repeats 9]
 
-Each form runs in a fresh Python process of its own, with the same random image and masks. A call is everything from image
-and masks to refined masks: affinities, the making of the matrix, all iterations.
+Each form runs in a fresh Python process of its own, with the same random image and masks. A call is everything from
+image and masks to refined masks: affinities, the making of the matrix, all iterations.
 
 Time is that of the fastest of the repeats, so that other work on the machine counts as little as it can.
 
-Memory is what the first call needs beyond what was there before it (see measure.py): image and masks lie ready, and a call on
-a map of 8×8 has loaded the libraries.
+Memory is what the first call needs beyond what was there before it (see measure.py): image and masks lie ready, and a
+call on a map of 8×8 has loaded the libraries.
 
 Prints a table, and as the last line JSON with times, memories, and the ratios of the package's form to the plain one.
 """
@@ -50,13 +50,16 @@ def main():
     if args.form: return measure(args)
     rows = {form: child(form, args) for form in FORMS}
     plain, ours = rows['plain'], rows['pamr']
-    print(f'{args.classes} classes at {args.height} × {args.width}, {args.iterations} iterations, {args.threads} threads, best of {args.repeats}')
+    print(f'{args.classes} classes at {args.height} × {args.width}, {args.iterations} iterations, {args.threads} '
+          f'threads, best of {args.repeats}')
     print(f'{"form":<8}{"seconds":>9}{"(slowest)":>11}{"extra MB":>10}{"time":>9}{"memory":>9}{"difference":>12}')
     for form, r in rows.items():
         gap = max(abs(a-b) for a, b in zip(r['sample'], plain['sample']))
-        print(f'{form:<8}{r["seconds"]:>9.3f}{r["slowest"]:>11.3f}{r["megabytes"]:>10.1f}{share(r["seconds"], plain["seconds"]):>9}{share(r["megabytes"], plain["megabytes"]):>9}{gap:>12.1e}')
+        times, sizes = share(r["seconds"], plain["seconds"]), share(r["megabytes"], plain["megabytes"])
+        print(f'{form:<8}{r["seconds"]:>9.3f}{r["slowest"]:>11.3f}{r["megabytes"]:>10.1f}{times:>9}{sizes:>9}{gap:>12.1e}')
     report = {k: getattr(args, k) for k in ('classes', 'height', 'width', 'iterations', 'threads', 'repeats')}
     for form, r in rows.items(): report |= {f'{form}_seconds': r['seconds'], f'{form}_megabytes': r['megabytes']}
-    print(json.dumps(report | dict(time_ratio=ours['seconds']/plain['seconds'], memory_ratio=ours['megabytes']/plain['megabytes'])))
+    print(json.dumps(report | dict(time_ratio=ours['seconds']/plain['seconds'],
+                                   memory_ratio=ours['megabytes']/plain['megabytes'])))
 
 if __name__ == '__main__': main()

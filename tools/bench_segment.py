@@ -1,23 +1,25 @@
 """Time and memory of the command tcl_segment, stage by stage, and against another version of the package.
 
-    python tools/bench_segment.py [--before FOLDER] [--threads 2] [--turns 3] [--words 20] [--pictures scene.png photo.jpg]
+    python tools/bench_segment.py [--before FOLDER] [--threads 2] [--turns 3] [--words 20]
+                                  [--pictures scene.png photo.jpg]
 
-Runs the command as a user does, each time in a process of its own, with the small world's model and with a ViT-B/16 of the
-published size (seeded random weights, written to a temporary tcl.pth and a CLIP checkpoint: time and memory are those of
-the real ones). The pictures: a scene of 1,000×700, a photograph of 1,000×700, and one of 100 megapixels (both are scikit-image's
-astronaut, enlarged).
+Runs the command as a user does, each time in a process of its own, with the small world's model and with a ViT-B/16 of
+the published size (seeded random weights, written to a temporary tcl.pth and a CLIP checkpoint: time and memory are
+those of the real ones). The pictures: a scene of 1,000×700, a photograph of 1,000×700, and one of 100 megapixels (both
+are scikit-image's astronaut, enlarged).
 
-A line for each run says how many seconds went into imports, loading, words, the picture, and writing; 'all' is the whole process
-from outside, which has what lies between too. 'first' is a run whose words nobody asked for before, 'again' one that finds them
-in the cache. With --before, a folder with another version of the package, that version runs too, by turns with this one in one
-run; the ratios are those of the fastest turns, and labels must be the same. On a machine that does other things, --clock cpu
-counts the processes' own time. Memory is a process's largest resident set. Prints a table, and as the last line JSON. Exit code 1
-when a run fails or a label differs.
+A line for each run says how many seconds went into imports, loading, words, the picture, and writing; 'all' is the
+whole process from outside, which has what lies between too. 'first' is a run whose words nobody asked for before,
+'again' one that finds them in the cache. With --before, a folder with another version of the package, that version runs
+too, by turns with this one in one run; the ratios are those of the fastest turns, and labels must be the same. On a
+machine that does other things, --clock cpu counts the processes' own time. Memory is a process's largest resident set.
+Prints a table, and as the last line JSON. Exit code 1 when a run fails or a label differs.
 """
 import argparse, json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 
-LAST, DECODER, PROJECT = 'masker.image_encoder.backbone.transformer.resblocks.11.', 'masker.image_encoder.decoder.decoder.net.', 'masker.image_encoder.decoder.image_proj.'
+LAST, DECODER, PROJECT = ('masker.image_encoder.backbone.transformer.resblocks.11.',
+                          'masker.image_encoder.decoder.decoder.net.', 'masker.image_encoder.decoder.image_proj.')
 STAGES = 'import', 'load', 'words', 'picture', 'write'
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
 PICTURES = 'scene.png', 'photo.jpg', 'large.jpg'

@@ -5,18 +5,21 @@
 
 Seeded random weights of ViT-B/16's sizes at 224 pixels; every measurement is made in a process of its own.
 
-*loss*: feature-level TCL, areas and the masks' smoothness, forward and backward, for 64 images (embedding of 512 channels
-on 56×56 points) against N texts. Memory is what the process needs at its highest beyond what it held before, less the
-gradient of the embedding, which both forms must write; the embedding itself lies there before. *step*: a whole training step without the optimiser.
+*loss*: feature-level TCL, areas and the masks' smoothness, forward and backward, for 64 images (embedding of 512
+channels on 56×56 points) against N texts. Memory is what the process needs at its highest beyond what it held before,
+less the gradient of the embedding, which both forms must write; the embedding itself lies there before. *step*: a whole
+training step without the optimiser.
 
-*arithmetic*: multiplications and additions an image, counted by PyTorch's flop counter without computing (64 images against 64 texts).
+*arithmetic*: multiplications and additions an image, counted by PyTorch's flop counter without computing (64 images
+against 64 texts).
 
-The plain form computes all pairs at once, convolves up-sampled maps with 3×3 kernels, draws noise for all pairs, and runs
-the frozen tower's dense path, which nothing uses. Prints tables; the last line is JSON with the ratios of ours to plain.
+The plain form computes all pairs at once, convolves up-sampled maps with 3×3 kernels, draws noise for all pairs, and
+runs the frozen tower's dense path, which nothing uses. Prints tables; the last line is JSON with the ratios of ours to
+plain.
 
-With --before, a folder with another version of the package, its form is measured by turns with ours, and a second line for each
-measurement says ours in parts of it. With --turns the forms take turns several times, and the fastest turn of each
-counts. On a machine that does other things, --clock cpu counts a process's own time.
+With --before, a folder with another version of the package, its form is measured by turns with ours, and a second line
+for each measurement says ours in parts of it. With --turns the forms take turns several times, and the fastest turn of
+each counts. On a machine that does other things, --clock cpu counts a process's own time.
 """
 import argparse, json
 import torch, torch.nn.functional as F
@@ -199,9 +202,13 @@ def pair(kind, args, **sizes):
     for form in forms: out[form]['turns'] = [round(turn[form]['seconds'], 3) for turn in turns]
     p, o = out['plain'], out['ours']
     what = ', '.join(f'{v} {k}' for k, v in sizes.items())
-    print(f"{kind:<6}{what:<26}{p['seconds']:>9.2f}{o['seconds']:>9.2f}{o['seconds']/p['seconds']:>8.2f}{p['megabytes']:>10.0f}{o['megabytes']:>10.0f}{o['megabytes']/p['megabytes']:>8.2f}", flush=True)
+    print(f"{kind:<6}{what:<26}{p['seconds']:>9.2f}{o['seconds']:>9.2f}{o['seconds']/p['seconds']:>8.2f}"
+          f"{p['megabytes']:>10.0f}{o['megabytes']:>10.0f}{o['megabytes']/p['megabytes']:>8.2f}", flush=True)
     if args.before:
-        print(f"{'':<6}{'  in parts of before':<26}{out['before']['seconds']:>9.2f}{o['seconds']:>9.2f}{ratio(out, 'seconds', 'before'):>8.2f}{out['before']['megabytes']:>10.0f}{o['megabytes']:>10.0f}{ratio(out, 'megabytes', 'before'):>8.2f}", flush=True)
+        b = out['before']
+        print(f"{'':<6}{'  in parts of before':<26}{b['seconds']:>9.2f}{o['seconds']:>9.2f}"
+              f"{ratio(out, 'seconds', 'before'):>8.2f}{b['megabytes']:>10.0f}{o['megabytes']:>10.0f}"
+              f"{ratio(out, 'megabytes', 'before'):>8.2f}", flush=True)
     return out
 
 def ratio(out, key, form='plain'): return round(out['ours'][key]/out[form][key], 4)
@@ -226,11 +233,14 @@ def main():
     report = dict(threads=args.threads, clock=args.clock, device=args.device, torch=torch.__version__)
     if args.only in (None, 'arithmetic'): report |= arithmetic(tiles=args.device == 'cpu')
     if args.only in (None, 'loss', 'step'):
-        print(f"{'':<32}{'seconds':>18}{'':>8}{'MB':>20}\n{'':<32}{'plain':>9}{'ours':>9}{'ratio':>8}{'plain':>10}{'ours':>10}{'ratio':>8}")
+        print(f"{'':<32}{'seconds':>18}{'':>8}{'MB':>20}\n"
+              f"{'':<32}{'plain':>9}{'ours':>9}{'ratio':>8}{'plain':>10}{'ours':>10}{'ratio':>8}")
     if args.only in (None, 'loss'):
         for n in args.texts:
             out = pair('loss', args, images=args.images, texts=n)
-            assert abs(out['ours']['value']/out['plain']['value'] - 1) < 1e-4 and abs(out['ours']['gradient']/out['plain']['gradient'] - 1) < 1e-3, 'the two forms differ'
+            values, gradients = ([out[form][key] for form in ('ours', 'plain')] for key in ('value', 'gradient'))
+            same = abs(values[0]/values[1] - 1) < 1e-4 and abs(gradients[0]/gradients[1] - 1) < 1e-3
+            assert same, 'the two forms differ'
             report |= {f'loss_time_ratio_{n}': ratio(out, 'seconds'), f'loss_memory_ratio_{n}': ratio(out, 'megabytes')}
             if args.before: report[f'loss_of_before_{n}'] = ratio(out, 'seconds', 'before')
         report |= dict(loss_time_ratio=ratio(out, 'seconds'), loss_memory_ratio=ratio(out, 'megabytes'))

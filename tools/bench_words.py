@@ -2,11 +2,11 @@
 
     python tools/bench_words.py [--model ViT-B-16-quickgelu] [--threads 2] [--repeats 3] [--device cpu]
 
-Ten class names under the nine templates of TCL's evaluation, ninety texts, through a tower of the published size with seeded
-random weights. 'plain' is open_clip's own encode_text, 'ours' is encode_texts, with several sizes of batch; each includes the
-tokenizer. The forms take turns, so that other work on the machine meets all of them, and the time of each is that of its
-fastest turn. Prints a table with the largest difference from the plain form, in parts of a text's length, and as the last line
-JSON. Exit code 1 when the difference is above 1e-5.
+Ten class names under the nine templates of TCL's evaluation, ninety texts, through a tower of the published size with
+seeded random weights. 'plain' is open_clip's own encode_text, 'ours' is encode_texts, with several sizes of batch; each
+includes the tokenizer. The forms take turns, so that other work on the machine meets all of them, and the time of each
+is that of its fastest turn. Prints a table with the largest difference from the plain form, in parts of a text's
+length, and as the last line JSON. Exit code 1 when the difference is above 1e-5.
 """
 import argparse, json, sys, time
 import torch
