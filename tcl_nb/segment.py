@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from glob import glob
+from itertools import chain
 from pathlib import Path
 import torch
 from tqdm.auto import tqdm
@@ -35,6 +36,7 @@ from .regions import REGIONS, scikit_image
 from .settings import USUAL, Settings, best_device
 from .classes import parse_classes, read_words
 from .masks import KINDS, files_of, made_with
+from .video import film_note, is_film, pyav, save_film
 from .segmentation import Segmenter, picture_fingerprint
 
 # %% ../nbs/workshop/segment.ipynb #2114cc4a
@@ -49,6 +51,7 @@ def _means_file(word):
     if '=' in word: return False
     kind = mimetypes.guess_type(word)[0] or ''
     ending = word.lower().endswith((*picture_endings(), *HEIF)) or kind.startswith(('image/', 'video/'))
+    ending = ending or is_film(word)
     pattern = bool(set('*[') & set(word)) or ('?' in word and '.' in word)
     return ending or pattern or word.startswith(('/', './', '../', '~/')) or word.endswith(('/', os.sep))
 
@@ -89,7 +92,7 @@ def arguments():
     ap = Arguments(prog='tcl_segment',
                    description='Label the pixels of pictures, or of all pictures in a folder, with words.')
     ap.add_argument('pictures',
-                    help='a picture, or a folder of pictures (those in folders below it too); further pictures may follow')
+                    help='a picture, a film (such as clip.mp4), or a folder of pictures (those in folders below it too); further ones may follow')
     ap.add_argument('words', nargs='*',
                     help="what to look for: 'cat', or 'person=man,woman' for a class with several names")
     ap.add_argument('--words', dest='file', help='a text file with such words, one a line')
@@ -106,8 +109,10 @@ def arguments():
     ap.add_argument('--no-cache', dest='cache', action='store_false',
                     help='compute the embeddings of all words, and keep none for the next time')
     ap.add_argument('--out', default='masks', help='folder for the results (default: %(default)s)')
-    ap.add_argument('--save', default='overlay,labels',
-                    help=f"kinds of file, with commas: {', '.join(KINDS)} (default: %(default)s); of coco and instances also one file for all pictures")
+    ap.add_argument('--save',
+                    help=f"kinds of file, with commas: {', '.join(KINDS)} (default: overlay,labels; of a film overlay, and of other kinds it has a file a frame); of coco and instances also one file for all pictures")
+    ap.add_argument('--rate', type=float, metavar='FPS',
+                    help='of a film, frames a second to take, at most (default: all). Films need the package av, and lose their sound')
     ap.add_argument('--background',
                     help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 with PAMR, 0.5 without; small: 0.3; other systems: their authors')")
     ap.add_argument('--independent', action='store_true', default=None,
@@ -157,7 +162,7 @@ def _request(args):
     list(_named(args.pictures)) # words without a picture before them are told as such
     classes = parse_classes([*(w for w in args.words if w not in further),
                              *(read_words(args.file) if args.file else [])])
-    pictures, kinds = find_pictures(args.pictures, *further), [k.strip() for k in args.save.split(',')]
+    pictures, kinds = find_pictures(args.pictures, *further), [k.strip() for k in (args.save or 'overlay,labels').split(',')]
     wrong = [k for k in kinds if k not in KINDS]
     if wrong: raise TclError(f"--save {args.save}: '{wrong[0]}' is no kind of file; there are: {', '.join(KINDS)}")
     given = {k: getattr(args, k) for k in ('independent', 'blend', 'pamr', 'short', 'crop', 'stride', 'segments',
@@ -166,6 +171,11 @@ def _request(args):
     replace(USUAL.get(args.model, Settings()), **changes) # out of range: say so before weights are loaded
     if args.segments in REGIONS: scikit_image()
     elif args.segments: named_function(args.segments)
+    films = [p for p in pictures if is_film(p)]
+    if films: pyav()
+    elif args.rate is not None: raise TclError('--rate is for films, and there is none')
+    if args.rate is not None and not 0 < args.rate <= 1000:
+        raise TclError(f'--rate {args.rate:g}: a rate is a number of frames a second above 0')
     check_folder(args.out)
     best_device(args.device)
     return pictures, classes, kinds, changes
@@ -179,6 +189,15 @@ def _finished(out, kinds, note, picture):
     except TclError: return False # segmenting it says why
     # the order of the words, too: labels are numbered by it
     return all(json.dumps(made_with(f)) == json.dumps(whole) for f in files)
+
+def _film_told(note, film, kinds, rate):
+    "What a film is made with, beside what a picture is"
+    return {**note, 'picture': picture_fingerprint(film), 'kinds': kinds, 'rate': rate}
+
+def _film_finished(out, kinds, note, film, rate):
+    "Whether a film's overlay is there, which is written last, and was made from this film with all this"
+    if 'overlay' not in kinds: return False
+    return film_note(f'{out}_overlay.mp4') == _film_told(note, film, kinds, rate)
 
 @contextmanager
 def _enough_memory(segmenter, picture):
@@ -224,6 +243,17 @@ def _written(segmenter, picture, result, stem, kinds):
     with _enough_memory(segmenter, picture): result.save(stem, kinds)
     return result
 
+def _filmed(segmenter, films, classes, changes, out, places, kinds, rate, note):
+    "Yields (film, future of its number of frames), one film after the other; the future fails with the film's TclError"
+    for film in films:
+        made = Future()
+        try:
+            with _enough_memory(segmenter, film):
+                made.set_result(save_film(segmenter, film, classes, out/places[film], kinds, rate,
+                                          _film_told(note, film, kinds, rate), **changes))
+        except TclError as e: made.set_exception(e)
+        yield film, made
+
 def _side_by_side(segmenter, todo, classes, changes, out, places, kinds):
     "Yields (picture, future of its Segmentation) in order; the future fails with the picture's TclError"
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
@@ -256,8 +286,14 @@ def tcl_segment(argv=None):
     note, out = segmenter.note(classes, segmenter.changed(**changes)), Path(args.out)
     segmenter.table.rows([w for words in classes.values() for w in words]) # an unknown word stops here
     done, failed = 0, 0
-    todo = [p for p in pictures if args.overwrite or not _finished(out/pictures[p], kinds, note, p)]
-    working = _side_by_side(segmenter, todo, classes, changes, out, pictures, kinds)
+    kinds_of_films = kinds if args.save else ['overlay']
+    def finished(p):
+        if is_film(p): return _film_finished(out/pictures[p], kinds_of_films, note, p, args.rate)
+        return _finished(out/pictures[p], kinds, note, p)
+    todo = [p for p in pictures if args.overwrite or not finished(p)]
+    films = [p for p in todo if is_film(p)]
+    working = chain(_side_by_side(segmenter, [p for p in todo if p not in films], classes, changes, out, pictures, kinds),
+                    _filmed(segmenter, films, classes, changes, out, pictures, kinds_of_films, args.rate, note))
     for picture, made in tqdm(working, total=len(todo), unit='picture', disable=len(pictures) == 1 or not todo):
         try:
             result = made.result()
@@ -273,9 +309,10 @@ def tcl_segment(argv=None):
 
 def report(
     pictures, todo, done:int, failed:int, out, # What was asked, what was left to do, how it went, and where
-    result=None, # The Segmentation of a single picture
+    result=None, # The Segmentation of a single picture, or the number of a film's frames
 ) -> None:
     "Say what was done"
-    if result: print('  '.join(f'{name} {share:.1%}' for name, share in result.shares().items()))
+    if isinstance(result, int): print(f'{result} frames')
+    elif result: print('  '.join(f'{name} {share:.1%}' for name, share in result.shares().items()))
     finished = len(pictures) - len(todo)
     print(f"{done} segmented" + f', {finished} finished before'*bool(finished) + f', {failed} failed'*bool(failed) + f"; results in '{out}'")
