@@ -9,7 +9,7 @@ __all__ = ['ChannelNorm', 'phase_kernels', 'conv_upsampled', 'GatedConv', 'Stage
 import copy
 from . import __version__
 from .frozen import FrozenCLIP, identity_attention, plug, to_map
-from .tiles import DOUBLED, WINOGRAD, by_tiles, conv_tiles, product_kernels
+from .tiles import DOUBLED, WINOGRAD, by_tiles, conv_learned, conv_tiles, product_kernels
 import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from huggingface_hub import ModelHubMixin
@@ -66,8 +66,9 @@ class GatedConv(nn.Module):
         "Add what the gated convolution finds to x, enlarged or not"
         y, scheme = F.gelu(self.norm(x)), DOUBLED if upsample else WINOGRAD
         if upsample: x = F.interpolate(x, scale_factor=2)
-        if by_tiles(y): return x + conv_tiles(y, *self.kept.get(scheme) or self.kernels(scheme), scheme)
+        if by_tiles(y) and scheme in self.kept: return x + conv_tiles(y, *self.kept[scheme], scheme)
         weight, bias = self.gated()
+        if by_tiles(y): return x + conv_learned(y, weight, bias, scheme)
         return x + (conv_upsampled(y, weight, bias) if upsample else F.conv2d(y, weight, bias, padding=1))
 
 # %% ../nbs/03_grounder.ipynb #3f06c771
