@@ -355,7 +355,7 @@ def _objective(r, tower, clip):
 def run_alignment(
     r:AlignRecipe, # What to train
     callbacks=(), # More callbacks
-) -> tuple: # (the trained Alignment, its scores; None if it was stopped by SIGTERM before its end)
+) -> tuple: # (the trained Alignment; its scores, or None; the signal that stopped it before its end, or 0)
     """Align a tower with captions, or go on with it; writes log.csv,
     last.safetensors and at the end tower.safetensors and model.safetensors"""
     device, out = join_processes(r.device), Path(r.out)
@@ -371,8 +371,8 @@ def run_alignment(
             watch.count(b)
             yield b['image'], b['text'], b['number'], dict(key=b['key'], caption=b['caption'])
     objective = _objective(r, tower, clip).to(device)
-    if run_objective(r, objective, stream, feed(), callbacks): return objective, None
-    return objective, finish(r, tower, clip, objective.eval(), source, table)
+    if stopped := run_objective(r, objective, stream, feed(), callbacks): return objective, None, stopped
+    return objective, finish(r, tower, clip, objective.eval(), source, table), 0
 
 def finish(
     r:AlignRecipe, # The run's choices
@@ -426,9 +426,9 @@ def tcl_align(
     if args.show:
         print(yaml.safe_dump(asdict(r), sort_keys=False), end='')
         return
-    with advice('image_column=NAME, caption_column=NAME', NoColumn): _, scores = run_alignment(r)
-    if scores is None:
+    with advice('image_column=NAME, caption_column=NAME', NoColumn): _, scores, stopped = run_alignment(r)
+    if stopped:
         print(f"stopped by a signal, saved in '{r.out}'; the same command goes on from there", file=sys.stderr)
-        sys.exit(143)
+        sys.exit(128 + stopped)
     print('  '.join(f'{k} {v}' for k, v in scores.items()))
     print(f"done: '{Path(r.out)/'tower.safetensors'}'", file=sys.stderr)
