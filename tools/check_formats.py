@@ -1,9 +1,9 @@
 """Do the files of a folder open in other programs? Round trips by their own readers, mask for mask.
 
-    pip install supervision datumaro        # neither is among the package's requirements
+    pip install supervision datumaro label-studio-converter fiftyone   # none is needed otherwise
     python tools/check_formats.py [--pictures 6]
 
-Labels scenes of the small world with `tcl_segment --save coco,instances`, and gives the two joint json files to
+Labels scenes of the small world with `tcl_segment --save masks,coco,instances`, and gives the two joint json files to
 
 * pycocotools' COCO class: every mask must equal that of the label file, pixel for pixel;
 * supervision's DetectionDataset.from_coco: the same, pixel for pixel;
@@ -13,7 +13,12 @@ Labels scenes of the small world with `tcl_segment --save coco,instances`, and g
 * from there to Pascal VOC's folder of boxes (as_pascal_voc) and back: every box must be there;
 * datumaro, CVAT's own converter, from COCO's layout (annotations/instances_default.json, images/default/): pixel for
   pixel;
-* from there to CVAT's xml of polygons and back, with the intersection over union of all masks once more.
+* from there to CVAT's xml of polygons and back, with the intersection over union of all masks once more;
+* FiftyOne's reader of COCO, which makes a Detection of each annotation: pixel for pixel. Its data sets live in a
+  MongoDB server, which it fetches when it is first used, so what comes after the reader is left out; and
+* Label Studio's converter: its reader of COCO for the boxes, every one. That reader knows masks as polygons only, and
+  ours are run lengths, which hold every pixel. So the masks come to Label Studio as brush strokes, from the PNG files
+  of `--save masks`, and back: pixel for pixel.
 
 Exit code 1 when something differs.
 """
@@ -35,7 +40,7 @@ def labelled(folder, n):
         Image.fromarray(pixels).save(folder/'photos'/('more' if i % 2 else '.')/f'{i}.png')
     words = world.split('seen').names
     tcl_segment([str(folder/'photos'), *words, '--model', 'small', '--out', str(folder/'masks'), '--save',
-                 'labels,coco,instances'])
+                 'labels,masks,coco,instances'])
     files = sorted((folder/'photos').rglob('*.png'))
     def found(path):
         picture = path.relative_to(folder/'photos')
@@ -134,6 +139,59 @@ def through_cvat(read, folder, labels):
             either += (found | (truth == k)).sum()
     return polygons, 100*both/either
 
+def by_fiftyone(path, labels):
+    "The same with FiftyOne's reader → number of masks"
+    from fiftyone.utils.coco import load_coco_detection_annotations
+    _, names, _, images, marks = load_coco_detection_annotations(str(path))
+    if len(images) != len(labels): sys.exit(f'FiftyOne: {len(images)} pictures of {len(labels)}')
+    number = 0
+    for key, image in images.items():
+        truth = labels[image['file_name']]
+        masks, classes = [], []
+        for mark in marks.get(key, []):
+            found = mark.to_detection(truth.shape[::-1], names, load_segmentation=True)
+            left, top = (round(share*side) for share, side in zip(found.bounding_box, truth.shape[::-1]))
+            whole = np.zeros(truth.shape, bool)
+            whole[top:top+found.mask.shape[0], left:left+found.mask.shape[1]] = found.mask
+            masks.append(whole)
+            classes.append(mark.category_id - 1)
+        if not (drawn(masks, classes, truth.shape) == truth).all():
+            sys.exit(f"FiftyOne: the masks of {image['file_name']} differ")
+        number += len(masks)
+    return number
+
+def boxes_to_label_studio(path, folder):
+    "A json file's boxes by Label Studio's reader of COCO → number of boxes"
+    from label_studio_converter.imports.coco import convert_coco_to_ls
+    own = json.loads(path.read_text())
+    for mark in own['annotations']: del mark['segmentation'] # it knows polygons only
+    (folder/'boxes.json').write_text(json.dumps(own))
+    with redirect_stdout(None): convert_coco_to_ls(str(folder/'boxes.json'), str(folder/'tasks.json'))
+    tasks = json.loads((folder/'tasks.json').read_text())
+    found = [mark for task in tasks for mark in task['annotations'][0]['result']]
+    def pixels(mark):
+        width, height = mark['original_width'], mark['original_height']
+        scale = dict(x=width, y=height, width=width, height=height)
+        return [round(mark['value'][k]*side/100) for k, side in scale.items()]
+    if sorted(map(pixels, found)) != sorted(mark['bbox'] for mark in own['annotations']):
+        sys.exit('Label Studio: other boxes')
+    return len(found)
+
+def strokes_of_label_studio(folder, labels):
+    "Mask files as Label Studio's brush strokes and back → number of masks"
+    from label_studio_converter.brush import decode_rle, image2annotation
+    number = 0
+    for name, truth in labels.items():
+        stem = (folder/'masks'/name).with_suffix('')
+        for path in sorted(stem.parent.glob(f'{stem.name}_*_mask.png')):
+            k = int(path.name.split('_')[1])
+            mark = image2annotation(str(path), str(k), 'brush', 'image')['result'][0]
+            size = mark['original_height'], mark['original_width'], 4
+            mask = np.reshape(decode_rle(mark['value']['rle']), size)[..., 3] > 0
+            if not (mask == (truth == k)).all(): sys.exit(f'Label Studio: the mask {path.name} differs')
+            number += bool(mask.any())
+    return number
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     ap.add_argument('--pictures', type=int, default=6)
@@ -154,5 +212,12 @@ def main():
             read, n = by_datumaro(folder/'masks'/f'{kind}.json', folder, labels)
             print(f'{kind}.json by datumaro: {n} masks, every pixel the same')
         print('to CVAT and back: {} polygons, IoU {:.1f} %'.format(*through_cvat(read, folder, labels)))
+        for kind in ('coco', 'instances'):
+            n = by_fiftyone(folder/'masks'/f'{kind}.json', labels)
+            print(f'{kind}.json by FiftyOne: {n} masks, every pixel the same')
+        n = boxes_to_label_studio(folder/'masks'/'instances.json', folder)
+        print(f"instances.json by Label Studio's converter: {n} boxes, all the same")
+        n = strokes_of_label_studio(folder, labels)
+        print(f"to Label Studio's brush strokes and back: {n} masks, every pixel the same")
 
 if __name__ == '__main__': main()
