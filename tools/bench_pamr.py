@@ -1,11 +1,13 @@
 """Time and memory of PAMR: the package's form beside the plain one with its 48 copies of every mask.
 
     python tools/bench_pamr.py [--classes 171] [--height 112] [--width 112] [--threads 2] [--repeats 9]
+                               [--clock cpu]
 
 Each form runs in a fresh Python process of its own, with the same random image and masks. A call is everything from
 image and masks to refined masks: affinities, the making of the matrix, all iterations.
 
-Time is that of the fastest of the repeats, so that other work on the machine counts as little as it can.
+Time is that of the fastest of the repeats, so that other work on the machine counts as little as it can;
+with --clock cpu it is the process's own.
 
 Memory is what the first call needs beyond what was there before it (see measure.py): image and masks lie ready, and a
 call on a map of 8×8 has loaded the libraries.
@@ -29,7 +31,7 @@ def measure(args):
     image, mask = draw(3, args.height, args.width), draw(args.classes, args.height, args.width)
     calls = []
     for _ in range(args.repeats):
-        with measuring() as m: out = form(image, mask, args.iterations)
+        with measuring(args.clock) as m: out = form(image, mask, args.iterations)
         calls.append(m)
     sample, times = out.flatten()[::max(1, out.numel()//200)].tolist(), [m['seconds'] for m in calls]
     print(json.dumps(dict(seconds=min(times), slowest=max(times), megabytes=calls[0]['bytes']/1e6, sample=sample)))
@@ -37,7 +39,7 @@ def measure(args):
 def child(form, args):
     "Measure one form in a fresh process"
     sizes = [f'--{k}={getattr(args, k)}' for k in ('classes', 'height', 'width', 'threads', 'iterations', 'repeats')]
-    return in_a_process(__file__, ['--form', form, *sizes], args.threads)
+    return in_a_process(__file__, ['--form', form, '--clock', args.clock, *sizes], args.threads)
 
 def share(ours, plain): return f'1/{plain/ours:.0f}' if plain > ours else f'{ours/plain:.1f}'
 
@@ -45,13 +47,14 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     for k, default in dict(classes=171, height=112, width=112, threads=2, iterations=10, repeats=9).items():
         ap.add_argument(f'--{k}', type=int, default=default)
+    ap.add_argument('--clock', choices=('wall', 'cpu'), default='wall')
     ap.add_argument('--form', choices=FORMS, help=argparse.SUPPRESS)
     args = ap.parse_args()
     if args.form: return measure(args)
     rows = {form: child(form, args) for form in FORMS}
     plain, ours = rows['plain'], rows['pamr']
     print(f'{args.classes} classes at {args.height} × {args.width}, {args.iterations} iterations, {args.threads} '
-          f'threads, best of {args.repeats}')
+          f'threads, best of {args.repeats}, {args.clock} clock')
     print(f'{"form":<8}{"seconds":>9}{"(slowest)":>11}{"extra MB":>10}{"time":>9}{"memory":>9}{"difference":>12}')
     for form, r in rows.items():
         gap = max(abs(a-b) for a, b in zip(r['sample'], plain['sample']))
