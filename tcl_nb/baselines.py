@@ -69,8 +69,9 @@ def maskclip_refined_system(
         p = denoise_prompts(tau*similarity(clip.dense(trunk, grid), text), denoising).softmax(1)
         if smoothing: p = smooth_by_keys(p, patch_keys(clip, trunk))
         return refine(image, p) if refine else p
+    # ln(p)/τ; without smoothing without the rounding of small p, and -100 for names taken away, as published
     @torch.no_grad()
-    def logarithms(image, text): # ln(p)/τ; without smoothing without the rounding of small p, and -100 for names taken away, as published
+    def logarithms(image, text):
         if smoothing: return maps(image, text, None).clamp(min=1e-12).log()/tau
         logits = tau*similarity(clip.dense(clip.trunk(image), clip.grid(image)), text)
         return (denoise_prompts(logits, denoising).log_softmax(1)/tau).clamp(min=-100)
@@ -107,7 +108,8 @@ def full_size(
 ): # Function (image [B,3,H,W], maps [B,N,h,w]) → maps [B,N,H,W]
     "Refinement of coarse maps at the picture's own size: enlarge bilinearly, then refine (NACLIP)"
     refine = refine or partial(pamr, dilations=(8, 16))
-    def refined(image, maps): return refine(image, F.interpolate(maps, size=image.shape[-2:], mode='bilinear', align_corners=False))
+    def refined(image, maps):
+        return refine(image, F.interpolate(maps, size=image.shape[-2:], mode='bilinear', align_corners=False))
     return refined
 
 # %% ../nbs/11_baselines.ipynb #2a430b7c
@@ -121,25 +123,45 @@ class GroupViT(nn.Module):
         mean=IMAGENET_MEAN, std=IMAGENET_STD, # Colours that images are normalised with, of 1
     ):
         super().__init__()
-        self.model, self.tokenizer, self.name, self.pretrained, self.templates, self.mean, self.std = model, tokenizer or open_clip.SimpleTokenizer(), name, None, templates, mean, std
+        self.model, self.tokenizer = model, tokenizer or open_clip.SimpleTokenizer()
+        self.name, self.pretrained = name, None
+        self.templates, self.mean, self.std = templates, mean, std
         self.requires_grad_(False).eval()
 
-    def train(self, mode=True): return super().train(False)
+    def train(self,
+        mode:bool=True, # Has no effect
+    ): # The model itself
+        "A frozen model stays in evaluation mode, whatever is asked of it"
+        return super().train(False)
+
     class_embedding, knows = FrozenCLIP.class_embedding, FrozenCLIP.knows
     @property
-    def patch(self): return self.model.config.vision_config.patch_size
+    def patch(self) -> int: # In pixels
+        "A patch's side"
+        return self.model.config.vision_config.patch_size
+
     @property
-    def channels(self): return self.model.config.projection_dim
+    def channels(self) -> int: # C
+        "Numbers in an embedding"
+        return self.model.config.projection_dim
+
     @property
-    def device(self): return self.model.logit_scale.device
+    def device(self) -> torch.device:
+        "Where the weights are"
+        return self.model.logit_scale.device
+
     @property
-    def fingerprint(self): return _fingerprint(self.model)
+    def fingerprint(self) -> str: # 16 hexadecimal digits
+        "A hash of all that decides a text's embedding"
+        return _fingerprint(self.model)
 
 def _fingerprint(model):
     "16 hexadecimal digits: a hash of the text side's weights"
     out = hashlib.blake2b(digest_size=8)
     for name, t in sorted(model.state_dict().items()):
-        if name.startswith('text_'): out.update(name.encode()); out.update(t.cpu().contiguous().numpy())
+        if name.startswith('text_'):
+            out.update(name.encode())
+            out.update(t.cpu().contiguous().numpy())
     return out.hexdigest()
 
 # %% ../nbs/11_baselines.ipynb #e12d913c
@@ -159,13 +181,14 @@ def text_embedding(self:GroupViT,
 @torch.no_grad()
 def groups(self:GroupViT,
     image:torch.Tensor, # [B,3,H,W] normalised, sides multiples of the patch
-) -> tuple: # (embedding of each group [B,G,C], of the whole picture [B,C], none normalised; each group's share of each patch [B,G,h,w] in 0..1)
+) -> tuple: # Embeddings of groups [B,G,C] and of the whole [B,C], not normalised; groups' shares [B,G,h,w] in 0..1
     "The groups that GroupViT sees in a picture"
     v, project = self.model.vision_model, self.model.visual_projection
     out = v.encoder(v.embeddings(image, interpolate_pos_encoding=True), output_attentions=True, return_dict=True)
     tokens, (share, *more) = v.layernorm(out.last_hidden_state), out.attentions
     for a in more: share = a @ share
-    return project(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2]), project(tokens.mean(1)), to_map(share.mT, tuple(s//self.patch for s in image.shape[-2:]))
+    share = to_map(share.mT, tuple(s//self.patch for s in image.shape[-2:]))
+    return project(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2]), project(tokens.mean(1)), share
 
 # %% ../nbs/11_baselines.ipynb #b438a16a
 def group_scores(
@@ -188,14 +211,19 @@ def groupvit_system(
     refine=None, # Function (image, maps) → maps, such as 'pamr'
 ): # Function ([B,3,H,W] normalised, [N,C]) → [B,N,upsample·h,upsample·w] in 0..1; its .similarity gives ln(maps)/τ
     "GroupViT's masks: each pixel has the scores of its group"
-    if not isinstance(groupvit, GroupViT): raise TclError(f'GroupViT does not stand on CLIP, it has towers of its own: give what load_groupvit returns, not a {type(groupvit).__name__}')
+    if not isinstance(groupvit, GroupViT):
+        raise TclError('GroupViT does not stand on CLIP, it has towers of its own: give what load_groupvit returns, '
+                       f'not a {type(groupvit).__name__}')
     tau = groupvit.model.logit_scale.exp().clamp(max=100)
+    # the maps, and the highest score of any group [B], for a protocol whose background depends on it
     @torch.no_grad()
-    def with_highest(image, text): # the maps, and the highest score of any group [B], for a protocol whose background depends on it
+    def with_highest(image, text):
         groups, whole, share = groupvit.groups(image)
         scores = group_scores(groups, whole, text, tau)
-        winner = F.interpolate(share, scale_factor=upsample or groupvit.patch, mode='bilinear', align_corners=False).argmax(1)
-        return to_map(torch.stack([s[w] for s, w in zip(scores, winner.flatten(1))]), tuple(winner.shape[-2:])), scores.amax((1, 2))
+        winner = F.interpolate(share, scale_factor=upsample or groupvit.patch, mode='bilinear',
+                               align_corners=False).argmax(1)
+        return to_map(torch.stack([s[w] for s, w in zip(scores, winner.flatten(1))]),
+                      tuple(winner.shape[-2:])), scores.amax((1, 2))
     def maps(image, text):
         out = with_highest(image, text)[0]
         return refine(image, out) if refine else out
@@ -209,16 +237,22 @@ def load_groupvit(
 ) -> GroupViT: # On the CPU, frozen
     "GroupViT by name; raises `TclError` without the package transformers, and for a name that gives no GroupViT"
     try: transformers = importlib.import_module('transformers')
-    except ImportError as e: raise TclError("GroupViT needs the package transformers: pip install 'tcl_nb[groupvit]'") from e
+    except ImportError as e:
+        raise TclError("GroupViT needs the package transformers: pip install 'tcl_nb[groupvit]'") from e
     try: model = transformers.GroupViTModel.from_pretrained(name)
-    except Exception as e: raise TclError(f"cannot read a GroupViT from '{name}': {textwrap.shorten(str(e), 200)}; give a folder with config.json and model.safetensors, or a name on the hub such as nvidia/groupvit-gcc-yfcc") from e
+    except Exception as e:
+        raise TclError(f"cannot read a GroupViT from '{name}': {textwrap.shorten(str(e), 200)}; give a folder with "
+                       "config.json and model.safetensors, or a name on the hub such as "
+                       "nvidia/groupvit-gcc-yfcc") from e
     return GroupViT(model, name=str(name))
 
 # %% ../nbs/11_baselines.ipynb #58312883
 #: Name → function (clip, refine=None) → system, of all that need nothing but CLIP (ReCo: and an archive)
-SYSTEMS = dict(maskclip=maskclip_system, maskclip_smoothed=partial(maskclip_refined_system, denoising=0), maskclip_denoised=partial(maskclip_refined_system, smoothing=False),
-               maskclip_refined=maskclip_refined_system, reco=reco_system, reco_image=partial(reco_system, language=False),
-               sclip=sclip_system, clearclip=clearclip_system, naclip=naclip_system,
+SYSTEMS = dict(maskclip=maskclip_system, maskclip_smoothed=partial(maskclip_refined_system, denoising=0),
+               maskclip_denoised=partial(maskclip_refined_system, smoothing=False),
+               maskclip_refined=maskclip_refined_system, reco=reco_system,
+               reco_image=partial(reco_system, language=False), sclip=sclip_system, clearclip=clearclip_system,
+               naclip=naclip_system,
                scclip=scclip_system, resclip=resclip_system)
 
 # %% ../nbs/11_baselines.ipynb #212214c2

@@ -49,13 +49,16 @@ class Labeller:
         # a class of another kind may compare with texts in its own way
         self.dense = type(system) is DenseSystem and protocol.score != 'groups'
         if protocol.score == 'softmax' and not hasattr(system, 'similarity'):
-            raise TclError(f"protocol '{protocol.name}' is a softmax of similarities, and this system has none; a protocol with masks, such as tcl, will do")
+            raise TclError(f"protocol '{protocol.name}' is a softmax of similarities, and this system has none; a "
+                           "protocol with masks, such as tcl, will do")
         if protocol.segments and protocol.score != 'mask':
             raise TclError(f"protocol '{protocol.name}': segments go with masks, and its scores are '{protocol.score}'")
         self.prune = prune and self.dense and system.refine is None and len(self.words) == len(classes.names)
 
     @property
-    def floor(self): return self.protocol.threshold if self.classes.background else None
+    def floor(self): # A score in 0..1, or None where no label 0 is given
+        "The background's score"
+        return self.protocol.threshold if self.classes.background else None
 
 # %% ../nbs/workshop/labeller.ipynb #62857bfc
 @patch
@@ -218,5 +221,5 @@ def labels(self:Labeller,
     if not self.classes.background: return best
     if self.protocol.score == 'groups': return best + 1 # the background has won or lost already
     threshold = (0. if self.floor is None else self.floor) if threshold is None else threshold
-    return torch.where(score < threshold, 0, best + 1) if self.protocol.score == 'softmax' else label(best, score,
-                                                                                                      threshold)
+    if self.protocol.score != 'softmax': return label(best, score, threshold)
+    return torch.where(score < threshold, 0, best + 1)

@@ -1,15 +1,16 @@
-"""Every system on every benchmark, under two protocols, each with PAMR and without: the comparison of nbs/results/comparison.ipynb.
+"""Every system on every benchmark, under two protocols, each with PAMR and without: the comparison of
+nbs/results/comparison.ipynb.
 
     python tools/compare.py [--out FOLDER] [--seeds 3] [--scenes 300] [--jobs 2]
 
-On the small world: trains TCL by the recipe `small`, three seeds on each of three attentions of the last block, and evaluates
-these and all systems of chapter 11 on its four test sets. What is finished is not done again.
+On the small world: trains TCL by the recipe `small`, three seeds on each of three attentions of the last block, and
+evaluates these and all systems of chapter 11 on its four test sets. What is finished is not done again.
 
     export TCL_NB_CLIP=openai TCL_NB_DATA=/data
     python tools/compare.py [--archive FOLDER]
 
-With these two variables set, the same on the eight benchmarks: CLIP's weights (an open_clip tag or a file), and the data root
-that `tcl_prepare` has checked; TCL's published weights, or those that --weights names. Nothing is trained.
+With these two variables set, the same on the eight benchmarks: CLIP's weights (an open_clip tag or a file), and the
+data root that `tcl_prepare` has checked; TCL's published weights, or those that --weights names. Nothing is trained.
 ReCo takes part with an archive of pictures to retrieve from.
 
 Writes a json of all results, without their matrices, to --json (nbs/results/comparison.json).
@@ -28,14 +29,15 @@ as published:
 
     python tools/compare.py --every --clip photo --images DIR --labels DIR --classes FILE [--limit 20] --json FILE
 
-There the loop goes picture by picture, with what systems have in common computed once (compare_pictures.py). --limit takes
-pictures evenly spaced over the set, --only FILE those that a file lists, and --leave-out NAME makes a class void.
+There the loop goes picture by picture, with what systems have in common computed once (compare_pictures.py). --limit
+takes pictures evenly spaced over the set, --only FILE those that a file lists, and --leave-out NAME makes a class void.
 
 What is finished is not done again: a result in --out is known by everything that it depends on.
 
     python tools/compare.py --system maskclip naclip scclip resclip [--scenes 100] --json FILE
 
-asks these systems alone, under the protocols of the first command; nothing is trained (`tcl`: the grounder that --weights names).
+asks these systems alone, under the protocols of the first command; nothing is trained (`tcl`: the grounder that
+--weights names).
 """
 import argparse, json, os, shlex, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +52,8 @@ from tcl_nb.scores import Result, tables
 
 ATTENTIONS = 'identity', 'sclip', 'naclip'
 SMALL = 'small_seen', 'small_new_words', 'small_new_designs', 'small_stuff'
-#: Protocol → changes with PAMR, and without; PAMR at the photo's size has NACLIP's distances, scaled down for scenes of 64 pixels
+#: Protocol → changes with PAMR, and without; PAMR at the photo's
+#: size has NACLIP's distances, scaled down for scenes of 64 pixels
 PROTOCOLS = {'small-tcl': ([], ['pamr=false']),
              'small-sclip': (['pamr=true', 'refine_photo=true', 'dilations=[1,2]'], [])}
 REAL = {'tcl': ([], ['pamr=false']), 'sclip': (['pamr=true', 'refine_photo=true', 'dilations=[8,16]'], [])}
