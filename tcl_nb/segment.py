@@ -46,7 +46,8 @@ def _on_disk(name):
     except (OSError, ValueError): return False # too long to ask for
 
 def _means_file(word):
-    "Whether a word can only be meant as a picture or folder: it is there, has a file's ending, is a pattern, or begins or ends as a path does"
+    """Whether a word can only be meant as a picture or folder: it is there,
+    has a file's ending, is a pattern, or begins or ends as a path does"""
     if _on_disk(word): return True
     if '=' in word: return False
     kind = mimetypes.guess_type(word)[0] or ''
@@ -70,13 +71,15 @@ def _inside(folder, rest):
     found, others = picture_files(folder, skip=_ours)
     rest.update(others)
     if not found:
-        raise TclError(f"no picture in '{folder}': no file ends with {', '.join(picture_endings()[:-1])} or {picture_endings()[-1]}" + f'; {left_out(others)}'*bool(others))
+        raise TclError(f"no picture in '{folder}': no file ends with {', '.join(picture_endings()[:-1])} or "
+                       f"{picture_endings()[-1]}" + f'; {left_out(others)}'*bool(others))
     return found
 
 def find_pictures(
     *paths, # Pictures, folders, or patterns such as *.jpg
 ) -> dict: # Picture's path → where its results go, as a path without an ending, relative to the output folder
-    "The pictures, and all in the folders and those below them, with a warning about other files; raises `TclError` for a path where there is none"
+    """The pictures, and all in the folders and those below them, with a warning
+    about other files; raises `TclError` for a path where there is none"""
     asked, rest = [p for path in paths for p in _named(path)], Counter()
     found = dict.fromkeys(p for path in asked for p in (_inside(path, rest) if path.is_dir() else [path]))
     if rest: warnings.warn(left_out(rest))
@@ -92,37 +95,48 @@ def arguments():
     ap = Arguments(prog='tcl_segment',
                    description='Label the pixels of pictures, or of all pictures in a folder, with words.')
     ap.add_argument('pictures',
-                    help='a picture, a film (such as clip.mp4), or a folder of pictures (those in folders below it too); further ones may follow')
+                    help='a picture, a film (such as clip.mp4), or a folder of pictures (those in folders below it '
+                         'too); further ones may follow')
     ap.add_argument('words', nargs='*',
                     help="what to look for: 'cat', or 'person=man,woman' for a class with several names")
     ap.add_argument('--words', dest='file', help='a text file with such words, one a line')
     ap.add_argument('--model', default='tcl',
-                    help="'tcl' (published, fetched once; default), 'photo' (photographs, in the package), 'small' (drawings, in the package), a file or folder with a grounder, or a hub id")
+                    help="'tcl' (published, fetched once; default), 'photo' (photographs, in the package), 'small' "
+                         "(drawings, in the package), a file or folder with a grounder, or a hub id")
     ap.add_argument('--system', default='tcl', metavar='NAME',
-                    help="in place of TCL maskclip, sclip, clearclip, naclip, scclip, resclip, reco, groupvit or module:function, each read and scored as its authors do, "
+                    help="in place of TCL maskclip, sclip, clearclip, naclip, scclip, resclip, reco, groupvit or "
+                         "module:function, each read and scored as its authors do, "
                     "on the tower of --model (by default OpenAI's ViT-B/16) and without TCL's weights")
     ap.add_argument('--archive', metavar='FOLDER', help='pictures that --system reco retrieves from')
     ap.add_argument('--groupvit', metavar='NAME',
                     help='where --system groupvit comes from: a hub id or a folder (default: nvidia/groupvit-gcc-yfcc)')
-    ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was trained with)")
+    ap.add_argument('--clip', help="CLIP's weights: an open_clip tag or a file (default: those the model was "
+                                   "trained with)")
     ap.add_argument('--table', help='text embeddings made before, a .safetensors file of TextTable')
     ap.add_argument('--no-cache', dest='cache', action='store_false',
                     help='compute the embeddings of all words, and keep none for the next time')
     ap.add_argument('--out', default='masks', help='folder for the results (default: %(default)s)')
     ap.add_argument('--save',
-                    help=f"kinds of file, with commas: {', '.join(KINDS)} (default: overlay,labels; of a film overlay, and of other kinds it has a file a frame); of coco and instances also one file for all pictures")
+                    help=f"kinds of file, with commas: {', '.join(KINDS)} (default: overlay,labels; of a film overlay, "
+                         "and of other kinds it has a file a frame); of coco and instances also one file for "
+                         "all pictures")
     ap.add_argument('--rate', type=float, metavar='FPS',
-                    help='of a film, frames a second to take, at most (default: all). Films need the package av, and lose their sound')
+                    help='of a film, frames a second to take, at most (default: all). Films need the package av, and '
+                         'lose their sound')
     ap.add_argument('--background',
-                    help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 with PAMR, 0.5 without; small: 0.3; other systems: their authors')")
+                    help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 "
+                         "with PAMR, 0.5 without; small: 0.3; other systems: their authors')")
     ap.add_argument('--independent', action='store_true', default=None,
-                    help='a mask for each word by itself, where it exceeds the background, in place of competing words; masks may overlap (in masks, npz, coco, instances)')
+                    help='a mask for each word by itself, where it exceeds the background, in place of competing '
+                         'words; masks may overlap (in masks, npz, coco, instances)')
     ap.add_argument('--blend', type=float, help="share of CLIP's own dense mask (default: 0.3)")
     ap.add_argument('--no-pamr', dest='pamr', action='store_false', default=None, help='do not refine masks')
     ap.add_argument('--segments', metavar='NAME',
-                    help='cut the picture up by its colours first, and let each region have one opinion: slic, felzenszwalb (both need scikit-image), or module:function')
+                    help='cut the picture up by its colours first, and let each region have one opinion: slic, '
+                         'felzenszwalb (both need scikit-image), or module:function')
     ap.add_argument('--affinity', type=float,
-                    help="let patches that are alike share what TCL found in them: a power such as 4 (default: 0, they don't)")
+                    help="let patches that are alike share what TCL found in them: a power such as 4 (default: "
+                         "0, they don't)")
     ap.add_argument('--short', type=int,
                     help='short side that pictures are read at, in pixels (default: 448; small: 64)')
     ap.add_argument('--crop', type=int, help='side of a window; 0: the whole picture at once (default: 448; small: 64)')
@@ -139,7 +153,8 @@ def _background(text):
     except ValueError: return tuple(w.strip() for w in text.split(','))
 
 def _system(args):
-    "What another system than TCL is given beside the tower; raises `TclError` for one that isn't there, and for options that are another's"
+    """What another system than TCL is given beside the tower; raises
+    `TclError` for one that isn't there, and for options that are another's"""
     if args.system != 'tcl':
         named_function('tcl_nb.baselines:check_system')(args.system) # a later chapter's, not imported above
     groupvit = args.system == 'groupvit'
@@ -158,11 +173,13 @@ def _request(args):
     further = [w for w in args.words if _means_file(w)]
     for word in further:
         if _on_disk(word) and word.isidentifier():
-            warnings.warn(f"'{word}' is read as the {'folder' if Path(word).is_dir() else 'file'} of that name; the word is written {word}={word}")
+            warnings.warn(f"'{word}' is read as the {'folder' if Path(word).is_dir() else 'file'} of that name; the "
+                          f"word is written {word}={word}")
     list(_named(args.pictures)) # words without a picture before them are told as such
     classes = parse_classes([*(w for w in args.words if w not in further),
                              *(read_words(args.file) if args.file else [])])
-    pictures, kinds = find_pictures(args.pictures, *further), [k.strip() for k in (args.save or 'overlay,labels').split(',')]
+    pictures = find_pictures(args.pictures, *further)
+    kinds = [k.strip() for k in (args.save or 'overlay,labels').split(',')]
     wrong = [k for k in kinds if k not in KINDS]
     if wrong: raise TclError(f"--save {args.save}: '{wrong[0]}' is no kind of file; there are: {', '.join(KINDS)}")
     given = {k: getattr(args, k) for k in ('independent', 'blend', 'pamr', 'short', 'crop', 'stride', 'segments',
@@ -206,7 +223,8 @@ def _enough_memory(segmenter, picture):
     except (MemoryError, RuntimeError) as e:
         if isinstance(e, RuntimeError) and not isinstance(e, torch.cuda.OutOfMemoryError) and 'memory' not in str(e):
             raise
-        raise TclError(f"'{picture}' needs more memory than there is on {segmenter.device}: give fewer words, or a smaller --short") from e
+        raise TclError(f"'{picture}' needs more memory than there is on {segmenter.device}: give fewer words, or a "
+                       "smaller --short") from e
 
 # %% ../nbs/workshop/segment.ipynb #098edc57
 def join_coco(
@@ -264,15 +282,19 @@ def _side_by_side(segmenter, todo, classes, changes, out, places, kinds):
                 result = _computed(segmenter, picture, image.result(), classes, changes, places[picture])
                 made = writer.submit(_written, segmenter, picture, result, out/places[picture], kinds)
             except TclError as e:
-                made = Future(); made.set_exception(e)
+                made = Future()
+                made.set_exception(e)
             yield from before
             before = [(picture, made)]
         yield from before
 
 # %% ../nbs/workshop/segment.ipynb #55ba748e
 @command
-def tcl_segment(argv=None):
-    "Label the pixels of a picture, or of all in a folder, with words: `tcl_segment PICTURE_OR_FOLDER [PICTURE ...] word [word ...]`"
+def tcl_segment(
+    argv:list=None, # The command line's words; this program's when None
+):
+    """Label the pixels of a picture, or of all in a folder, with words:
+    `tcl_segment PICTURE_OR_FOLDER [PICTURE ...] word [word ...]`"""
     args = arguments().parse_args(argv)
     pictures, classes, kinds, changes = _request(args)
     options = _system(args)
@@ -292,7 +314,8 @@ def tcl_segment(argv=None):
         return _finished(out/pictures[p], kinds, note, p)
     todo = [p for p in pictures if args.overwrite or not finished(p)]
     films = [p for p in todo if is_film(p)]
-    working = chain(_side_by_side(segmenter, [p for p in todo if p not in films], classes, changes, out, pictures, kinds),
+    working = chain(_side_by_side(segmenter, [p for p in todo if p not in films], classes, changes, out, pictures,
+                                  kinds),
                     _filmed(segmenter, films, classes, changes, out, pictures, kinds_of_films, args.rate, note))
     for picture, made in tqdm(working, total=len(todo), unit='picture', disable=len(pictures) == 1 or not todo):
         try:
@@ -315,4 +338,5 @@ def report(
     if isinstance(result, int): print(f'{result} frames')
     elif result: print('  '.join(f'{name} {share:.1%}' for name, share in result.shares().items()))
     finished = len(pictures) - len(todo)
-    print(f"{done} segmented" + f', {finished} finished before'*bool(finished) + f', {failed} failed'*bool(failed) + f"; results in '{out}'")
+    print(f"{done} segmented" + f', {finished} finished before'*bool(finished) + f', {failed} failed'*bool(failed)
+          + f"; results in '{out}'")
