@@ -160,7 +160,7 @@ def legend_strip(
 def labelled_film(
     segmenter, # A Segmenter
     path, # The film
-    classes, # As `Segmenter.segment` takes them
+    classes, # As Segmenter.segment takes them
     rate:float=None, # Frames a second to take, at most; all when None
     **changes, # To the segmenter's settings
 ): # Yields (seconds, the frame's Segmentation)
@@ -185,7 +185,7 @@ def overlay_film(
 def save_film(
     segmenter, # A Segmenter
     path, # The film
-    classes, # As `Segmenter.segment` takes them
+    classes, # As Segmenter.segment takes them
     stem, # Path without an ending: 'out/cat' gives out/cat_overlay.mp4, and out/cat/000000_labels.png and so on
     kinds=('overlay',), # 'overlay' is a film; of the other kinds in KINDS each frame has a file
     rate:float=None, # Frames a second to take, at most; all when None
