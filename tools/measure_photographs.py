@@ -1,12 +1,15 @@
-"""Systems on photographs with masks drawn by people; rows are added to a json, and what stands there is not measured again.
+"""Systems on photographs with masks drawn by people; rows are added to a json, and what stands there is not measured
+again.
 
-    python tools/measure_photographs.py FOLDER --json FILE [--clip TOWER] [--system maskclip sclip …] [--weights GROUNDER …]
+    python tools/measure_photographs.py FOLDER --json FILE [--clip TOWER] [--system maskclip sclip …]
+                                        [--weights GROUNDER …]
 
-FOLDER holds sets as folders: `msrc` and `coco` with images/, labels/ (PNGs, 255 is void), classes.txt (line k names label k) and
-lists val.txt and test.txt (a picture's name without its ending a line), and `CamVid` as the benchmark camvid wants it. MSRC-21 v2
-(591 pictures, Microsoft Research) is measured without its class horse, which three pictures have; coco are 200 pictures of COCO 2017;
-coco_things are the same pictures with COCO's 80 things as names and all else as background, at the threshold that is best on val.
-Settings are chosen with --part val, and reported with --part test. Every picture is read whole.
+FOLDER holds sets as folders: `msrc` and `coco` with images/, labels/ (PNGs, 255 is void), classes.txt (line k names
+label k) and lists val.txt and test.txt (a picture's name without its ending a line), and `CamVid` as the benchmark
+camvid wants it. MSRC-21 v2 (591 pictures, Microsoft Research) is measured without its class horse, which three pictures
+have; coco are 200 pictures of COCO 2017; coco_things are the same pictures with COCO's 80 things as names and all else
+as background, at the threshold that is best on val. Settings are chosen with --part val, and reported with --part test.
+Every picture is read whole.
 
     python tools/measure_photographs.py FOLDER --ceiling --json FILE
 
@@ -18,8 +21,9 @@ counts in how many captions of a table each class is named.
 
     python tools/measure_photographs.py FOLDER --separation --json FILE [--clip …] [--system …] [--weights …]
 
-asks of each word alone how well its similarity tells the pixels that show it from the others of the same picture: the area under the
-ROC curve, 50 for guessing, averaged over the pictures that show it. Other words don't matter to it, so it can be asked of rare ones.
+asks of each word alone how well its similarity tells the pixels that show it from the others of the same picture: the
+area under the ROC curve, 50 for guessing, averaged over the pictures that show it. Other words don't matter to it, so
+it can be asked of rare ones.
 """
 import argparse, csv, json, re
 from dataclasses import replace
