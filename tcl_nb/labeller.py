@@ -80,7 +80,7 @@ def cut(self:Labeller,
     places = windows(size, p.crop, p.stride) if p.crop else [(0, 0, *size)]
     padded, pads = zip(*(self._whole_patches(read[..., y:y+h, x:x+w]) for y, x, h, w in places))
     return Windows(tuple(image.shape[1:]), read, places, torch.cat(padded), pads[0],
-                   regions=regions_of(picture, p.segments) if p.segments else None)
+                   regions=regions_of(picture, p.segments, self.clip.device) if p.segments else None)
 
 # %% ../nbs/workshop/labeller.ipynb #4bf10ff0
 @patch

@@ -32,7 +32,7 @@ from tcl_nb.core import (
     writing,
 )
 from .clip import TextTable
-from .regions import REGIONS, scikit_image
+from .regions import region_function
 from .settings import USUAL, Settings, best_device
 from .classes import parse_classes, read_words
 from .masks import KINDS, files_of, made_with
@@ -132,8 +132,9 @@ def arguments():
     ap.add_argument('--blend', type=float, help="share of CLIP's own dense mask (default: 0.3)")
     ap.add_argument('--no-pamr', dest='pamr', action='store_false', default=None, help='do not refine masks')
     ap.add_argument('--segments', metavar='NAME',
-                    help='cut the picture up by its colours first, and let each region have one opinion: slic, '
-                         'felzenszwalb (both need scikit-image), or module:function')
+                    help='cut the picture up first, and let each region have one opinion: slic, felzenszwalb (by '
+                         'colours; both need scikit-image), sam:HUB_ID_OR_FOLDER (the masks of a SAM, SAM 2 or SAM 3; '
+                         'needs transformers), or module:function')
     ap.add_argument('--affinity', type=float,
                     help="let patches that are alike share what TCL found in them: a power such as 4 (default: "
                          "0, they don't)")
@@ -186,8 +187,6 @@ def _request(args):
                                            'affinity') if getattr(args, k) is not None}
     changes = given if args.background is None else dict(background=_background(args.background), **given)
     replace(USUAL.get(args.model, Settings()), **changes) # out of range: say so before weights are loaded
-    if args.segments in REGIONS: scikit_image()
-    elif args.segments: named_function(args.segments)
     films = [p for p in pictures if is_film(p)]
     if films: pyav()
     elif args.rate is not None: raise TclError('--rate is for films, and there is none')
@@ -195,6 +194,7 @@ def _request(args):
         raise TclError(f'--rate {args.rate:g}: a rate is a number of frames a second above 0')
     check_folder(args.out)
     best_device(args.device)
+    if args.segments: region_function(args.segments, args.device) # what is missing is told now
     return pictures, classes, kinds, changes
 
 # %% ../nbs/workshop/segment.ipynb #1d397a25

@@ -19,7 +19,7 @@ from .clip import FrozenCLIP, TextTable, to_map
 from .grounder import Grounder, load_grounder, tower_for
 from .masking import similarity, soft_mask
 from .pamr import pamr
-from .regions import REGIONS, by_affinity, felzenszwalb, region_means, regions_of, slic
+from .regions import REGIONS, by_affinity, felzenszwalb, region_facts, region_means, regions_of, slic
 from .settings import PHOTO_SETTINGS, SMALL_SETTINGS, USUAL, Settings, best_device, settings_for
 from .classes import parse_classes, read_classes, read_words, split_words
 from .masks import KINDS, Segmentation, connected_parts, files_of, made_with
@@ -212,7 +212,8 @@ def class_scores(self:Segmenter,
     # a word that the text side doesn't know has zeros for an embedding, and no mask
     maps = maps*text.any(1)[:, None, None]
     scores = torch.stack([part.amax(0) for part in maps.split([len(words) for words in groups])])
-    return region_means(scores, regions_of(picture, settings.segments)) if settings.segments else scores
+    if not settings.segments: return scores
+    return region_means(scores, regions_of(picture, settings.segments, self.device))
 
 # %% ../nbs/07_segmentation.ipynb #29f877cf
 def picture_fingerprint(
@@ -270,10 +271,7 @@ def note(self:Segmenter,
         self.inputs['weights'] = fingerprint(self.clip.fingerprint,
                                              weights_hash(getattr(self.clip, 'visual', self.clip), self.grounder))
     if self.own and 'system' not in self.inputs: self.inputs['system'] = fingerprint(self.own)
-    how, make = asdict(settings), settings.segments
-    if make and make not in REGIONS: # somebody's function: by its code
-        how['segments'] = [getattr(make, '__qualname__', make),
-                           fingerprint(make if callable(make) else named_function(make))]
+    how = {**asdict(settings), 'segments': region_facts(settings.segments)}
     made = dict(tcl_nb=__version__, model=self.name, clip=self.clip.name, pretrained=self.clip.pretrained,
                 dtype=str(self.dtype), classes=classes, **how, **self.inputs)
     return json.loads(json.dumps(made, default=str))

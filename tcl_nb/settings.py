@@ -28,7 +28,8 @@ class Settings:
     background:object='auto' # Least score of a word, words for it, or None for none; 'auto': 0.4 with PAMR, else 0.5
     # Whether each class has a mask of its own, where it exceeds the background, in place of competing with the others
     independent:bool=False
-    # Regions whose pixels share their scores: 'slic', 'felzenszwalb', 'module:function', or a function, see REGIONS
+    # Regions whose pixels share their scores: 'slic', 'felzenszwalb', 'sam:HUB_ID_OR_FOLDER', 'module:function', or a
+    # function, see region_function
     segments:object=None
     # Power by which TCL's dense embedding is shared among patches that are alike, see by_affinity; 0: it isn't
     affinity:float=0.
@@ -50,7 +51,7 @@ class Settings:
             'a number in 0..1, a list of words, or None')
         self._check('segments', lambda v: v is None or callable(v) or isinstance(v, str)
                     and (v in ('slic', 'felzenszwalb') or ':' in v),
-            "'slic', 'felzenszwalb', or module:function")
+            "'slic', 'felzenszwalb', sam:HUB_ID_OR_FOLDER, or module:function")
         self._check('affinity', lambda v: type(v) in (int, float) and 0 <= v < 100, 'a number from 0 to below 100')
         self._check('independent', lambda v: isinstance(v, bool), 'true or false')
         if self.independent and self.background is None:
