@@ -123,6 +123,9 @@ def arguments():
     ap.add_argument('--rate', type=float, metavar='FPS',
                     help='of a film, frames a second to take, at most (default: all). Films need the package av, and '
                          'lose their sound')
+    ap.add_argument('--steady', type=float, metavar='SHARE',
+                    help='of a film, the share in 0..1 that the frames before have in the scores of a frame: masks '
+                         'flicker less, and lag behind what moves (default: 0)')
     ap.add_argument('--background',
                     help="score under which a pixel is background, 'none', or words for it, with commas (default: 0.4 "
                          "with PAMR, 0.5 without; small: 0.3; other systems: their authors')")
@@ -189,7 +192,10 @@ def _request(args):
     replace(USUAL.get(args.model, Settings()), **changes) # out of range: say so before weights are loaded
     films = [p for p in pictures if is_film(p)]
     if films: pyav()
-    elif args.rate is not None: raise TclError('--rate is for films, and there is none')
+    for option in () if films else ('rate', 'steady'):
+        if getattr(args, option) is not None: raise TclError(f'--{option} is for films, and there is none')
+    if args.steady is not None and not 0 <= args.steady < 1:
+        raise TclError(f'--steady {args.steady:g}: it is a share from 0 to below 1')
     if args.rate is not None and not 0 < args.rate <= 1000:
         raise TclError(f'--rate {args.rate:g}: a rate is a number of frames a second above 0')
     check_folder(args.out)
@@ -207,14 +213,14 @@ def _finished(out, kinds, note, picture):
     # the order of the words, too: labels are numbered by it
     return all(json.dumps(made_with(f)) == json.dumps(whole) for f in files)
 
-def _film_told(note, film, kinds, rate):
-    "What a film is made with, beside what a picture is"
-    return {**note, 'picture': picture_fingerprint(film), 'kinds': kinds, 'rate': rate}
+def _film_told(note, film, kinds, how):
+    "What a film is made with, beside what a picture is; `how`: its rate and steadiness"
+    return {**note, 'picture': picture_fingerprint(film), 'kinds': kinds, **how}
 
-def _film_finished(out, kinds, note, film, rate):
+def _film_finished(out, kinds, note, film, how):
     "Whether a film's overlay is there, which is written last, and was made from this film with all this"
     if 'overlay' not in kinds: return False
-    return film_note(f'{out}_overlay.mp4') == _film_told(note, film, kinds, rate)
+    return film_note(f'{out}_overlay.mp4') == _film_told(note, film, kinds, how)
 
 @contextmanager
 def _enough_memory(segmenter, picture):
@@ -261,14 +267,14 @@ def _written(segmenter, picture, result, stem, kinds):
     with _enough_memory(segmenter, picture): result.save(stem, kinds)
     return result
 
-def _filmed(segmenter, films, classes, changes, out, places, kinds, rate, note):
+def _filmed(segmenter, films, classes, changes, out, places, kinds, how, note):
     "Yields (film, future of its number of frames), one film after the other; the future fails with the film's TclError"
     for film in films:
         made = Future()
         try:
             with _enough_memory(segmenter, film):
-                made.set_result(save_film(segmenter, film, classes, out/places[film], kinds, rate,
-                                          _film_told(note, film, kinds, rate), **changes))
+                made.set_result(save_film(segmenter, film, classes, out/places[film], kinds,
+                                          note=_film_told(note, film, kinds, how), **how, **changes))
         except TclError as e: made.set_exception(e)
         yield film, made
 
@@ -309,14 +315,15 @@ def tcl_segment(
     segmenter.table.rows([w for words in classes.values() for w in words]) # an unknown word stops here
     done, failed = 0, 0
     kinds_of_films = kinds if args.save else ['overlay']
+    how = dict(rate=args.rate, steady=args.steady or 0.)
     def finished(p):
-        if is_film(p): return _film_finished(out/pictures[p], kinds_of_films, note, p, args.rate)
+        if is_film(p): return _film_finished(out/pictures[p], kinds_of_films, note, p, how)
         return _finished(out/pictures[p], kinds, note, p)
     todo = [p for p in pictures if args.overwrite or not finished(p)]
     films = [p for p in todo if is_film(p)]
     working = chain(_side_by_side(segmenter, [p for p in todo if p not in films], classes, changes, out, pictures,
                                   kinds),
-                    _filmed(segmenter, films, classes, changes, out, pictures, kinds_of_films, args.rate, note))
+                    _filmed(segmenter, films, classes, changes, out, pictures, kinds_of_films, how, note))
     for picture, made in tqdm(working, total=len(todo), unit='picture', disable=len(pictures) == 1 or not todo):
         try:
             result = made.result()

@@ -162,11 +162,22 @@ def labelled_film(
     path, # The film
     classes, # As Segmenter.segment takes them
     rate:float=None, # Frames a second to take, at most; all when None
+    steady:float=0., # Share that the frames before have in a frame's scores
     **changes, # To the segmenter's settings
 ): # Yields (seconds, the frame's Segmentation)
     "Label a film's frames, one at a time"
+    before = None
     for time, pixels in frames(path, rate):
-        yield time, segmenter.segment(pixels, classes, pixels, **changes)
+        found = segmenter.segment(pixels, classes, pixels, **changes)
+        if steady: before = _steadied(found, before, steady)
+        yield time, found
+
+def _steadied(found, before, steady):
+    "Average a frame's scores, in place, with the averages before → the averages now"
+    now = [found.scores, found.background]
+    if before: now = [a.lerp(b, steady) if isinstance(a, torch.Tensor) else a for a, b in zip(now, before)]
+    found.scores, found.background = now
+    return now
 
 def overlay_film(
     path, # File to write, .mp4
@@ -188,7 +199,7 @@ def save_film(
     classes, # As Segmenter.segment takes them
     stem, # Path without an ending: 'out/cat' gives out/cat_overlay.mp4, and out/cat/000000_labels.png and so on
     kinds=('overlay',), # 'overlay' is a film; of the other kinds in KINDS each frame has a file
-    rate:float=None, # Frames a second to take, at most; all when None
+    rate:float=None, steady:float=0., # As for labelled_film
     note=None, # For the film with the overlay
     **changes, # To the segmenter's settings
 ) -> int: # How many frames there were
@@ -198,7 +209,7 @@ def save_film(
     other = [kind for kind in kinds if kind != 'overlay']
     _clear(Path(stem))
     def saved():
-        labelled = labelled_film(segmenter, path, classes, rate, **changes)
+        labelled = labelled_film(segmenter, path, classes, rate, steady, **changes)
         watched = tqdm(labelled, total=None if rate else about, unit='frame', disable=None)
         for number, (time, found) in enumerate(watched):
             found.save(Path(stem)/f'{number:06}', other)
