@@ -116,7 +116,7 @@ def check(read):
         cells, printed = texts(read(page))
         for cell in cells:
             try: tied += check_cell(cell, page, printed, read)
-            except Wrong as e: wrong.append(f'{page.relative_to(BOOK)}: {e}')
+            except (Wrong, OSError) as e: wrong.append(f'{page.relative_to(BOOK)}: {e}')
     return wrong, tied
 
 def pages(): return sorted(p for p in BOOK.rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
