@@ -18,6 +18,7 @@ from .core import TclError, fingerprint, fit_size, legible, named_function, over
 from .core import weights_hash, writing
 from .clip import FrozenCLIP, TextTable
 from .benchmarks import Benchmark
+from .regions import region_facts
 from .segmentation import tcl_system
 from .evaluation import iou, mean_iou
 from .protocols import PROTOCOLS, Protocol
@@ -168,8 +169,9 @@ class Evaluation:
     def about(self) -> str:
         "A hash of all that decides the matrix"
         grounder = self.grounder and getattr(self.grounder, 'config', None)
+        regions = [region_facts(self.used.segments)] if self.used.segments else [] # SAM's folder, a stranger's code
         return fingerprint(self.name, self.data, self.used.facts(), self.weights, grounder, self.versions, self.chunk,
-                           self.used.batch, _system_inputs(self.system), self.inputs, self.options)
+                           self.used.batch, _system_inputs(self.system), self.inputs, self.options, *regions)
 
 # %% ../nbs/workshop/scores.ipynb #4f0ad4da
 @patch
