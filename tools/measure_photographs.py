@@ -31,6 +31,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 import torch, torch.nn.functional as F
+from compare_pictures import without
 from sklearn.metrics import roc_auc_score
 from tcl_nb.baselines import reco_system
 from tcl_nb.benchmarks import benchmark, folder_benchmark, label_table, name_lists
@@ -45,12 +46,6 @@ from tcl_nb.clip import load_clip
 from tcl_nb.grounder import load_grounder
 from tcl_nb.pamr import pamr
 from tcl_nb.segment import find_pictures
-
-def without(classes, name):
-    "A benchmark without one of its classes, whose pixels become void"
-    names = [n for n in classes.names if n != name]
-    table = label_table({i: names.index(n) if n != name else 255 for i, n in enumerate(classes.names)} | {255: 255})
-    return replace(classes, names=tuple(names), words={n: classes.words[n] for n in names}, table=table)
 
 def things(classes):
     "COCO's things as names, and the rest as background"
