@@ -31,7 +31,7 @@ def deal(
     epoch:int=0, # Which epoch
     seed=None, # Seed of the shards' order, an integer or a list of them; None: their own order
 ) -> list: # (index of a shard, step, offset): take every step-th row from the offset on
-    "Whose turn it is to read what: in every epoch each row goes to exactly one part"
+    "Which shards, or which rows of them, a part reads: in every epoch each row goes to exactly one part"
     order = (list(range(shards)) if seed is None
              else np.random.default_rng([*np.atleast_1d(seed), epoch, 1]).permutation(shards).tolist())
     part, rest = (part + epoch) % parts, shards % parts
@@ -183,7 +183,7 @@ def published_transform(
     size:int=224, # Side of the result in pixels
     mean=IMAGENET_MEAN, std=IMAGENET_STD, # The tower's colours, of 1
 ): # Function: PIL picture → [3,size,size] float32, normalised
-    "The augmentation that TCL was trained with, timm's: crop, flip, RandAugment, random erasing"
+    "The augmentation of TCL's published configuration, timm's: crop, flip, RandAugment, random erasing"
     transform = create_transform(size, is_training=True, scale=(.08, 1.), interpolation='bilinear', hflip=.5,
                                  color_jitter=.4, auto_augment='rand-m9-mstd0.5-inc1',
                                  re_prob=.25, re_mode='pixel', re_count=1, mean=mean, std=std)
@@ -211,13 +211,13 @@ def plain_transform(
 def as_numbers(
     maps, # [L,C] array of 16 bits
 ) -> torch.Tensor: # [L,C] float32
-    "A kept map as it is"
+    "A kept map (L cells of C numbers, see appendix H) as it is"
     return torch.from_numpy(np.array(maps)).float()
 
 def map_window(
     side:int, # Cells along a side of the window
 ): # Function: [L,C] array of a square → [side²,C] float32
-    "A window anywhere in a kept map, mirrored or not"
+    "A window anywhere in a kept map, mirrored or not; the function raises `TclError` for a map that is smaller"
     def transform(maps):
         whole = math.isqrt(len(maps))
         if side > whole: raise TclError(f'maps of {whole}×{whole} cells have no window of {side}×{side}')
@@ -315,7 +315,8 @@ def _end_with_parent(worker): threading.Thread(target=_watch, args=(os.getppid()
 
 # %% ../nbs/08_pairs.ipynb #c862a40d
 class Pairs:
-    "An endless stream of batches of image–caption pairs, epoch after epoch, that can be resumed to the bit"
+    """An endless stream of batches of image–caption pairs, epoch after epoch, that can be resumed
+    to the bit; raises `TclError` for settings that don't fit together and for sources that can't be opened"""
     def __init__(self,
         sources, # A source or its name (see open_source), a list of them, or a dictionary name → weight
         transform, # Function: PIL picture → [3,H,W] float32
@@ -343,7 +344,8 @@ class Pairs:
 @patch
 def __iter__(self:Pairs): # Yields dictionaries
     """Batches without end: image [B,3,H,W], caption and key (lists of B), number and epoch ([B] int64),
-    source ([B] int64), and text [B,C] if there is a table"""
+    source ([B] int64), and text [B,C] if there is a table; raises `TclError` for a source
+    without a usable pair in a whole epoch"""
     context = 'fork' if self.workers and sys.platform == 'linux' else None # PyTorch's own choice up to Python 3.13
     # its own: training's is left alone
     loader = DataLoader(_Batches(self.run, self.places, self.batches), None, num_workers=self.workers,
@@ -387,9 +389,9 @@ def state_dict(self:Pairs) -> dict: # Numbers, strings, lists and dictionaries o
 
 @patch
 def load_state_dict(self:Pairs,
-    state:dict, # What state_dict gave; raises TclError unless it is of a stream like this one
+    state:dict, # What state_dict gave
 ) -> None:
-    "Go on after the batch that the state was taken at"
+    "Go on after the batch that the state was taken at; raises `TclError` if the stream had other settings"
     for name, mine in self.state_dict().items():
         if name not in state: raise TclError(f"this is not a place in a stream of pairs: '{name}' is missing")
         if name not in ('batches', 'places') and state[name] != mine:
