@@ -24,7 +24,7 @@ from .evaluation import evaluate, find_threshold, label
 # %% ../nbs/12_demo.ipynb #936846c1
 def _some(*terms): return {k: WEIGHTS[k] for k in terms} # the published weights of these terms alone
 
-#: Row of the ablation → (has a decoder, weights of the losses)
+#: Row of the ablation (TCL, section 4) → (has a decoder, weights of the losses)
 ABLATION = {
     'baseline': (False, _some('image')),
     '+ decoder': (True, _some('image')),
@@ -67,7 +67,7 @@ def score(
     extra=None, # (world, Split) of a further test set
     n:int=300, # Scenes in each set
 ) -> dict: # Test set → mIoU in percent, and the threshold
-    "mIoU on every test set, with the background threshold that the validation set fixed"
+    "mIoU on every test set, with the background threshold (in 0..1) that is best on the validation set"
     threshold, _ = find_threshold(system, clip, world, n)
     out = {test: round(evaluate(system, clip, world, test, threshold, n), 2) for test in TESTS}
     if extra: out['designs'] = round(evaluate(system, clip, *extra, threshold, n), 2)
@@ -146,7 +146,7 @@ def draw(
     systems, thresholds, # As in draw_row
     extra=None, # (world, Split) of a further row
 ): # A matplotlib figure
-    "One row each for seen words, words that training never used, a design that nobody saw, and the user's own"
+    "One row each for seen words, words that training never used, drawings in a new style, and the user's own"
     rows = [('seen words', world, world.split('seen')), ('new words', world, world.split('new_words')),
             ('new design', world, world.split('new_designs'))]
     if extra: rows.append(('your designs', *extra))

@@ -94,7 +94,8 @@ def chosen(
 
 # %% ../nbs/13_explorer.ipynb #a6099569
 class Explorer:
-    "A page of widgets: pictures, words, masks, scores, two systems side by side"
+    """A page of widgets: pictures, words, masks, scores, two systems side by side; a notebook
+    shows it as the last value of a cell. What goes wrong is said in a line of the page, not raised"""
     def __init__(self,
         systems, # A Segmenter, or {name: Segmenter}
         pictures:dict=None, # Name → (picture, words); sample_pictures when None
