@@ -93,16 +93,20 @@ def table(
 # %% ../nbs/12_demo.ipynb #581aaaba
 def telling_scene(
     world:SmallWorld, split, # Where to look: a Split
+    most:int=200, # Scenes that are looked at, 1 or more
 ) -> tuple: # (Scenes with one scene, its things' words)
-    "The first scene of a test set that shows two different things, each on a twentieth of the picture or more"
-    wanted, index = min(2, len(split.words)), 0
-    while True:
+    """The first scene of a test set that shows two different things, each on a twentieth of the picture or more;
+    if there is none among the first `most`, the one of them that comes closest"""
+    wanted, largest = min(2, len(split.words)), -1.
+    for index in range(most):
         scenes = world.scenes(split, 1, index)
-        index += 1
         share = torch.bincount(scenes.labels.flatten(),
                                minlength=len(world.names))[:len(world.words)]/scenes.labels.numel()
         words = [w for w, s in zip(world.words, share.tolist()) if s > 0]
-        if len(words) == wanted and share[share > 0].min() > .05: return scenes, words
+        smallest = share[share > 0].min().item() if len(words) == wanted else 0.
+        if smallest > largest: largest, closest = smallest, (scenes, words or [*split.words[:wanted]])
+        if smallest > .05: break
+    return closest
 
 # %% ../nbs/12_demo.ipynb #83ffd08e
 def right_or_wrong(
