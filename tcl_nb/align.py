@@ -173,7 +173,7 @@ def forward(self:Alignment,
     text:torch.Tensor, # [B,C] embeddings of the captions
     number:torch.Tensor, # [B] the pairs' numbers in the stream, which decide the cells
 ) -> dict: # Term → scalar, and 'total'
-    "The contrastive loss over the pictures and captions of all ranks, and the names' term"
+    "CLIP's contrastive loss (Radford et al., 2021) over pictures and captions of all ranks, and the names' term"
     cells = np.random.default_rng([self.seed, int(number[0])]).permutation(maps.shape[1])[:self.keep]
     cells = torch.from_numpy(cells).to(maps.device)
     positions = self.positions(maps.shape[1])
@@ -195,11 +195,11 @@ def positions(self:Alignment,
 
 @patch
 def agreement(self:Alignment,
-    maps:torch.Tensor, # [B,L,C]
+    maps:torch.Tensor, # [B,L,C] the backbone's maps at the cells that are looked at
     trunk:torch.Tensor, # [B,1+L,D]
     cells:int=12, # So many of them, for speed
 ) -> torch.Tensor: # Scalar
-    "How far the cells' own names are from the classifier's"
+    "The names' term: KL divergence of the cells' names from the classifier's, the mean over cells"
     _, classifier, name_text = self.frozen
     with torch.no_grad(): wanted = classifier(maps[:, :cells]).log_softmax(-1)
     dense = unit(self.patch_embeddings(trunk[:, :1+cells]))
@@ -274,7 +274,7 @@ def recall(
     source:Source, # Of kept maps
     text:torch.Tensor, # [N,C] embeddings of captions
     owner:torch.Tensor, # [N] which of the source's pictures each belongs to
-) -> dict: # Shares in percent
+) -> dict: # 'recall_1' and 'recall_10': shares of captions in percent
     "How often a caption finds its picture, and how far down"
     maps = [row['image'][0] for row in source.rows().iter(1)]
     made = []
@@ -357,7 +357,9 @@ def run_alignment(
     callbacks=(), # More callbacks
 ) -> tuple: # (the trained Alignment; its scores, or None; the signal that stopped it before its end, or 0)
     """Align a tower with captions, or go on with it; writes log.csv,
-    last.safetensors and at the end tower.safetensors and model.safetensors"""
+    last.safetensors and at the end tower.safetensors and model.safetensors;
+    raises `TclError` for kept maps of other pictures, for a backbone or an
+    encoder that is not there, and for keys that do not fit each other"""
     device, out = join_processes(r.device), Path(r.out)
     check_folder(out)
     check_batch(r, ranks()[1])
@@ -379,9 +381,9 @@ def finish(
     tower:Tower, # The aligned tower
     clip:FrozenCLIP, # The same, frozen
     objective:Alignment, # What was trained, in eval mode
-    source, # Kept maps of the training pairs
-    table, # Embeddings of their captions
-) -> dict: # The scores that were measured
+    source:Source, # Kept maps of the training pairs
+    table:CaptionTable, # Embeddings of their captions
+) -> dict: # The scores that were measured: recall in percent, the table's mean cosine with the encoder
     """Measure, fit the static table, and write the tower,
     and a grounder without decoder that gives its own dense map"""
     scores = {}
