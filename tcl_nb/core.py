@@ -41,8 +41,10 @@ def normalise(
     mean=IMAGENET_MEAN, # Mean of red, green and blue, of 1
     std=IMAGENET_STD, # Standard deviation of red, green and blue, of 1
 ) -> torch.Tensor: # [...,3,H,W] float32, about zero mean and unit variance
-    "Shift and scale the colours as the tower expects them; TCL's published code uses ImageNet's figures throughout"
-    image = image.float()/255 if image.dtype == torch.uint8 else image
+    """Shift and scale the colours as the tower expects them; TCL's published code uses ImageNet's figures throughout.
+    Raises `TclError` for integers of another kind than uint8"""
+    if image.dtype == torch.uint8: image = image.float()/255
+    if not image.is_floating_point(): raise TclError(f'an image is uint8 or float, not {image.dtype}')
     return (image - image.new_tensor(mean).view(3, 1, 1))/image.new_tensor(std).view(3, 1, 1)
 
 # %% ../nbs/00_core.ipynb #e2dc5558
