@@ -32,11 +32,11 @@ def corner(chapter):
 def box(chapter, here):
     "A box with the chapter's number and what it is about"
     x, y = corner(chapter)
-    colour, weight = (ORANGE, 'bold') if chapter == here else (BLUE, 'normal')
+    colour, weight, size = (ORANGE, 'bold', 16) if chapter == here else (BLUE, 'normal', 18)
     middle = x + WIDTH/2
     return f'''<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="{colour}"/>
 <text x="{middle}" y="{y + 21}" font-size="17" font-weight="{weight}">{chapter}</text>
-<text x="{middle}" y="{y + 43}" font-size="18" font-weight="{weight}">{BOXES[chapter][0]}</text>'''
+<text x="{middle}" y="{y + 43}" font-size="{size}" font-weight="{weight}">{BOXES[chapter][0]}</text>'''
 
 def arrow(start, end):
     "A line from the right side of one box to the left side of another"
