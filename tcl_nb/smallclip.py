@@ -101,8 +101,13 @@ def adamw(
                              betas=(.9, .98))
 
 # %% ../nbs/appendix/A_small_clip.ipynb #90da5851
-def save_small_clip(model, tokenizer, config, path):
-    "Write a small CLIP in 16 bits, its sizes and its vocabulary with it"
+def save_small_clip(
+    model:torch.nn.Module, # open_clip's model
+    tokenizer:WordTokenizer, # Its words
+    config:dict, # Its sizes, see small_config
+    path, # File to write, .safetensors
+) -> None:
+    "Write a small CLIP in 16 bits, its sizes and its vocabulary with it; an interrupted write leaves no file"
     state = {k: v.half().contiguous() for k, v in model.state_dict().items() if k != 'attn_mask'}
     with writing(path) as aside:
         save_file(state, aside, {'config': json.dumps(config), 'words': json.dumps(tokenizer.words)})

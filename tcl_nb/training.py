@@ -162,7 +162,7 @@ def optimiser(
 
 # %% ../nbs/09_training.ipynb #21ba4f14
 def set_stage(
-    objective:Objective,
+    objective:Objective, # Whose grounder is trained
     step:int, # 0, 1, …
     block_from:int=0, # First step in which the copied block learns
 ) -> None:
