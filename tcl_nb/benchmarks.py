@@ -101,7 +101,7 @@ def _colours(n, background):
 def label_table(
     pairs, # {number in the file: label}
 ) -> np.ndarray: # [257 or more] int16; -1 for numbers that mean nothing; the last entry is for all larger ones
-    "A label map as a table to look numbers up in; 255 stays 255 unless `pairs` says otherwise"
+    "A label map as a table to look numbers up in; 255 stays 255 unless 'pairs' says otherwise"
     pairs = {255: 255, **pairs}
     table = np.full(max(256, max(pairs) + 1) + 1, -1, np.int16)
     table[list(pairs)] = list(pairs.values())
@@ -162,8 +162,10 @@ def _read_pair(pair):
 # %% ../nbs/appendix/E_benchmarks.ipynb #f743d606
 @dataclass(eq=False)
 class Benchmark:
-    """Pictures with their true labels, read when they are asked for:
-    `benchmark[i]` is (image [3,H,W] uint8, labels [H,W] int64)"""
+    """Pictures with their true labels, read when they are asked for
+
+    `benchmark[i]` is (image [3,H,W] uint8, labels [H,W] int64).
+    """
     key:str # Short name
     title:str # Name as papers write it
     names:tuple # Names of the classes in label order, without the background

@@ -62,8 +62,10 @@ def fit_size(
     short:int=448, # Wanted short side
     long:int=2048, # Longest side that is allowed
 ) -> tuple: # (h, w), at least 1 each
-    """The size in pixels a photo is brought to: its short side as wanted, unless the long one
-    would exceed its limit (448 and 2,048: TCL's published evaluation)"""
+    """The size in pixels a photo is brought to; by default that of TCL's published evaluation
+
+    The short side is as wanted, unless the long one would exceed its limit.
+    """
     scale = min(short/min(size), long/max(size))
     return tuple(max(int(side*scale + .5), 1) for side in size)
 
@@ -183,7 +185,7 @@ def titled(
     ax, # Axes
     title:str, # In any script
     **how, # For set_title, such as fontsize
-) -> None:
+) -> None: # 'how' is for set_title, such as fontsize
     "Write a title above axes, as far as a font here has its letters"
     (told,), family = legible([title])
     ax.set_title(told, family=family, **how)
@@ -199,8 +201,10 @@ def overlay(
     legend:bool=True, # Write the names of what is there under the picture
     order=None, # Labels that get the numbers 1, 2, …, the same ones in every overlay; None: those in the picture
 ): # The axes
-    """Lay labels over a picture: a colour, an outline and a number for each
-    name, so that they can be told apart in print and without colour vision"""
+    """Lay labels over a picture: a colour, an outline and a number for each name
+
+    So they can be told apart in print and without colour vision.
+    """
     ax = show_image(image, ax)
     if title: titled(ax, title, fontsize=9)
     present = [int(i) for i in labels.unique() if 0 < i <= len(names)]

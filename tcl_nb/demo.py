@@ -95,8 +95,10 @@ def telling_scene(
     world:SmallWorld, split, # Where to look: a Split
     most:int=200, # Scenes that are looked at, 1 or more
 ) -> tuple: # (Scenes with one scene, its things' words)
-    """The first scene of a test set that shows two different things, each on a twentieth of the picture or more;
-    if there is none among the first `most`, the one of them that comes closest"""
+    """The first scene of a test set that shows two different things, each on a twentieth of the picture or more
+
+    If there is none among the first `most`, it is the one of them that comes closest.
+    """
     wanted, largest = min(2, len(split.words)), -1.
     for index in range(most):
         scenes = world.scenes(split, 1, index)

@@ -74,8 +74,10 @@ def sample_pictures(
 def compared(
     segmenter:Segmenter, # The one to explore
 ) -> dict: # Name → Segmenter
-    """A segmenter, and the systems of chapter 11 on the same tower,
-    by their names there; not ReCo, which wants an archive"""
+    """A segmenter, and the systems of chapter 11 on the same tower, by their names there
+
+    ReCo is left out, since it wants an archive.
+    """
     s, shared = segmenter, dict(device=segmenter.device, dtype=segmenter.dtype, table=segmenter.table)
     others = {name: Segmenter(s.clip, None, s.settings, make(s.clip), name=name, **shared)
               for name, make in systems_for(s.clip).items()}
@@ -94,8 +96,10 @@ def chosen(
 
 # %% ../nbs/13_explorer.ipynb #a6099569
 class Explorer:
-    """A page of widgets: pictures, words, masks, scores, two systems side by side; a notebook
-    shows it as the last value of a cell. What goes wrong is said in a line of the page, not raised"""
+    """A page of widgets: pictures, words, masks, scores, two systems side by side
+
+    A notebook shows it as the last value of a cell. What goes wrong is said in a line of the page, not raised.
+    """
     def __init__(self,
         systems, # A Segmenter, or {name: Segmenter}
         pictures:dict=None, # Name → (picture, words); sample_pictures when None

@@ -234,7 +234,7 @@ def segment(self:Segmenter,
     classes, # Words, or {name: [words]}
     image:torch.Tensor=None, # The picture's pixels, [3,H,W] uint8, if they were read before
     **changes, # To the settings, such as pamr=False
-) -> Segmentation:
+) -> Segmentation: # By the segmenter's settings; 'changes' are to these, such as pamr=False
     "Label a photo's pixels with words; raises `TclError` for a picture, word or setting that won't do"
     classes, settings = read_classes(classes), self.changed(**changes)
     image, background = to_tensor(picture) if image is None else image, settings.threshold
@@ -287,7 +287,7 @@ def from_pretrained(cls:Segmenter,
     settings:Settings=None, # How pictures are read; as settings_for says when None
     system='tcl', # Or 'sclip', 'naclip' … 'module:function', as its authors do: see own_segmenter in chapter 11
     **kwargs, # For Segmenter: device, dtype, table; for own_segmenter further ones
-) -> Segmenter:
+) -> Segmenter: # 'kwargs' are for it: device, dtype, table; for own_segmenter further ones
     "A `Segmenter` with trained weights; raises `TclError` that says what was tried when they can't be had"
     if isinstance(system, str) and system != 'tcl':
         return _others('own_segmenter')(system, name, pretrained, settings, **kwargs)
