@@ -166,7 +166,6 @@ def _fingerprint(model):
 
 # %% ../nbs/11_baselines.ipynb #e12d913c
 @patch
-@torch.no_grad()
 def text_embedding(self:GroupViT,
     texts, # A string or a list of N strings
 ) -> torch.Tensor: # [N,C], not normalised
@@ -174,21 +173,21 @@ def text_embedding(self:GroupViT,
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not all(t.strip() for t in texts): raise TclError(f'empty text among {len(texts)} texts')
     ids = self.tokenizer(texts).to(self.device) if texts else torch.zeros(0, 2, dtype=torch.long, device=self.device)
-    return self.model.text_projection(self.model.text_model(input_ids=ids).pooler_output)
+    with torch.no_grad(): return self.model.text_projection(self.model.text_model(input_ids=ids).pooler_output)
 
 # %% ../nbs/11_baselines.ipynb #9cb9b11b
 @patch
-@torch.no_grad()
 def groups(self:GroupViT,
     image:torch.Tensor, # [B,3,H,W] normalised, sides multiples of the patch
 ) -> tuple: # Embeddings of groups [B,G,C] and of the whole [B,C], not normalised; groups' shares [B,G,h,w] in 0..1
     "The groups that GroupViT sees in a picture"
     v, project = self.model.vision_model, self.model.visual_projection
-    out = v.encoder(v.embeddings(image, interpolate_pos_encoding=True), output_attentions=True, return_dict=True)
-    tokens, (share, *more) = v.layernorm(out.last_hidden_state), out.attentions
-    for a in more: share = a @ share
-    share = to_map(share.mT, tuple(s//self.patch for s in image.shape[-2:]))
-    return project(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2]), project(tokens.mean(1)), share
+    with torch.no_grad():
+        out = v.encoder(v.embeddings(image, interpolate_pos_encoding=True), output_attentions=True, return_dict=True)
+        tokens, (share, *more) = v.layernorm(out.last_hidden_state), out.attentions
+        for a in more: share = a @ share
+        share = to_map(share.mT, tuple(s//self.patch for s in image.shape[-2:]))
+        return project(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2]), project(tokens.mean(1)), share
 
 # %% ../nbs/11_baselines.ipynb #b438a16a
 def group_scores(

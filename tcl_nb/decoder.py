@@ -168,9 +168,8 @@ def forward(self:Grounder,
 
 # %% ../nbs/03_grounder.ipynb #e5e10c02
 @patch
-@torch.no_grad()
 def keep_kernels(self:Grounder) -> None:
     "Bring the decoder's kernels into their form once; for a grounder that doesn't change any more"
     for stage in self.decoder.children():
         for block, scheme in (stage.conv, DOUBLED), (stage.conv2, WINOGRAD):
-            block.kept = {scheme: block.kernels(scheme)}
+            with torch.no_grad(): block.kept = {scheme: block.kernels(scheme)}

@@ -305,7 +305,6 @@ def dense(self:FrozenCLIP,
 
 # %% ../nbs/02_clip.ipynb #8a338a99
 @patch
-@torch.no_grad()
 def text_embedding(self:FrozenCLIP,
     texts, # A string or a list of N strings; what is longer than the tower's context is cut off, with a warning
 ) -> torch.Tensor: # [N,C], not normalised
@@ -315,7 +314,7 @@ def text_embedding(self:FrozenCLIP,
         if not text.strip(): raise TclError(f"empty text: '{text}' has no word")
     ids = self.tokenizer(texts)
     warn_if_cut(self.tokenizer, texts, ids)
-    return encode_texts(self.model, ids)
+    with torch.no_grad(): return encode_texts(self.model, ids)
 
 # %% ../nbs/02_clip.ipynb #47ce3478
 TCL_TEMPLATES = ('itap of a {}.', 'a bad photo of a {}.', 'a origami {}.', 'a photo of the large {}.',

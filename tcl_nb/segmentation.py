@@ -47,19 +47,18 @@ class DenseSystem:
 
 # %% ../nbs/07_segmentation.ipynb #7e5648c9
 @patch
-@torch.no_grad()
 def similarity(self:DenseSystem, image, text): # [B,3,H,W], [N,C] → [B,N,h,w], cosine in -1..1
     "What the masks are made of"
-    return similarity(self.embed(image)[0], text)
+    with torch.no_grad(): return similarity(self.embed(image)[0], text)
 
 # %% ../nbs/07_segmentation.ipynb #08d0c235
 @patch
-@torch.no_grad()
 def finish(self:DenseSystem, image, mask, own): # [B,3,H,W] and what `masks` gave → [B,N,h,w]
     "Refine, then blend"
-    if self.refine: mask = self.refine(image, mask)
-    if own is None: return mask
-    return mask.lerp(F.interpolate(own, size=mask.shape[-2:], mode='bilinear', align_corners=False), self.blend)
+    with torch.no_grad():
+        if self.refine: mask = self.refine(image, mask)
+        if own is None: return mask
+        return mask.lerp(F.interpolate(own, size=mask.shape[-2:], mode='bilinear', align_corners=False), self.blend)
 
 # %% ../nbs/07_segmentation.ipynb #90767510
 def maskclip_system(
@@ -196,7 +195,6 @@ def system(self:Segmenter,
 
 # %% ../nbs/07_segmentation.ipynb #8fd43bcb
 @patch
-@torch.no_grad()
 def class_scores(self:Segmenter,
     image:torch.Tensor, # [3,H,W] uint8
     groups, # For each class its words
@@ -207,7 +205,7 @@ def class_scores(self:Segmenter,
     picture = resize(image, size)
     read = normalise(picture, clip.mean, clip.std)[None].to(self.device)
     text = self.table.rows([word for words in groups for word in words]).to(self.device) # computed once, then kept
-    with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+    with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
         maps = self.system(settings)(read, text)[0].float()
     # a word that the text side doesn't know has zeros for an embedding, and no mask
     maps = maps*text.any(1)[:, None, None]
