@@ -90,7 +90,7 @@ def find_pictures(
     return {p: place if stems[place.with_suffix('')] > 1 else place.with_suffix('') for p, place in places.items()}
 
 # %% ../nbs/workshop/segment.ipynb #e55449f4
-def arguments():
+def arguments() -> Arguments: # A parser, whose mistakes are one line and exit code 2
     "The options of `tcl_segment`"
     ap = Arguments(prog='tcl_segment',
                    description='Label the pixels of pictures, or of all pictures in a folder, with words.')
@@ -104,9 +104,9 @@ def arguments():
                     help="'tcl' (published, fetched once; default), 'photo' (photographs, in the package), 'small' "
                          "(drawings, in the package), a file or folder with a grounder, or a hub id")
     ap.add_argument('--system', default='tcl', metavar='NAME',
-                    help="in place of TCL maskclip, sclip, clearclip, naclip, scclip, resclip, reco, groupvit or "
-                         "module:function, each read and scored as its authors do, "
-                    "on the tower of --model (by default OpenAI's ViT-B/16) and without TCL's weights")
+                    help="another system in place of TCL: maskclip, sclip, clearclip, naclip, scclip, resclip, reco, "
+                         "groupvit or module:function, each read and scored as its authors do, on the tower of "
+                         "--model (by default OpenAI's ViT-B/16) and without TCL's weights")
     ap.add_argument('--archive', metavar='FOLDER', help='pictures that --system reco retrieves from')
     ap.add_argument('--groupvit', metavar='NAME',
                     help='where --system groupvit comes from: a hub id or a folder (default: nvidia/groupvit-gcc-yfcc)')
@@ -338,10 +338,12 @@ def tcl_segment(
     if failed: sys.exit(1)
 
 def report(
-    pictures, todo, done:int, failed:int, out, # What was asked, what was left to do, how it went, and where
+    pictures, todo, # All pictures that were asked for, and those that were not finished before
+    done:int, failed:int, # How many were segmented now, and how many could not be
+    out, # Folder of the results
     result=None, # The Segmentation of a single picture, or the number of a film's frames
 ) -> None:
-    "Say what was done"
+    "Print what was done: a picture's shares or a film's frames, and then the counts"
     if isinstance(result, int): print(f'{result} frames')
     elif result: print('  '.join(f'{name} {share:.1%}' for name, share in result.shares().items()))
     finished = len(pictures) - len(todo)
