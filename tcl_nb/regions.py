@@ -7,7 +7,7 @@ __all__ = ['REGIONS', 'by_affinity', 'region_means', 'scikit_image', 'slic', 'fe
            'region_function', 'region_facts', 'regions_of']
 
 # %% ../nbs/workshop/regions.ipynb #78cb53c6
-import importlib
+import importlib, re
 from functools import lru_cache, partial
 from pathlib import Path
 from textwrap import shorten
@@ -99,6 +99,12 @@ def _pipeline(name, device, content):
         raise TclError(f"cannot read a SAM from '{name}': {shorten(str(e), 200)}; give a folder with config.json, "
                        'model.safetensors and a processor, or a name on the hub such as facebook/sam-vit-base') from e
 
+def _folder_or_hub(name):
+    "Raise `TclError` for what is no folder and, by its form, no name on the hub either"
+    if name and Path(name).is_dir() or re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', name): return
+    raise TclError(f"cannot read a SAM from '{name}': there is no such folder, and a name on the hub has the form "
+                   'owner/name, such as facebook/sam-vit-base')
+
 def _content(name):
     "What a folder holds; nothing for a name on the hub"
     return fingerprint(*walk(name)) if name and Path(name).is_dir() else ''
@@ -108,6 +114,7 @@ def load_sam(
     device=None, # As for best_device
 ): # transformers' MaskGenerationPipeline, the same one when it is asked for again
     "A SAM by name; raises `TclError` without the package transformers, and for a name that gives no SAM"
+    _folder_or_hub(name)
     return _pipeline(name, str(best_device(device)), _content(name))
 
 def sam(
