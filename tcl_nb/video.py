@@ -97,8 +97,8 @@ def write_film(
     rate=25, # Frames a second, about: what the encoder plans with
     note=None, # What it was made with, to be found by film_note
 ) -> int: # How many frames there were
-    "Write a film aside and rename it when it is whole"
-    av, number = pyav(), 0
+    "Write a film aside and rename it when it is whole; raises `TclError` if it cannot be written or has no frames"
+    av, number, stream = pyav(), 0, None
     try:
         with writing(path) as aside, av.open(str(aside), 'w', format='mp4') as container:
             if note is not None: container.metadata['comment'] = json.dumps(note)
@@ -109,6 +109,7 @@ def write_film(
                 frame.time_base = stream.codec_context.time_base
                 frame.pts = round(time/frame.time_base)
                 container.mux(stream.encode(frame))
+            if stream is None: raise TclError(f"cannot write '{path}': there are no frames")
             container.mux(stream.encode(None))
     except av.FFmpegError as e: raise TclError(f"cannot write '{path}': {e.strerror}") from e
     return number
@@ -162,10 +163,10 @@ def labelled_film(
     path, # The film
     classes, # As Segmenter.segment takes them
     rate:float=None, # Frames a second to take, at most; all when None
-    steady:float=0., # Share that the frames before have in a frame's scores
+    steady:float=0., # Share in 0..1 that the frames before have in a frame's scores
     **changes, # To the segmenter's settings
 ): # Yields (seconds, the frame's Segmentation)
-    "Label a film's frames, one at a time"
+    "Label a film's frames, one at a time; raises `TclError` as `frames` does"
     before = None
     for time, pixels in frames(path, rate):
         found = segmenter.segment(pixels, classes, pixels, **changes)
@@ -184,7 +185,7 @@ def overlay_film(
     labelled, # As labelled_film gives them
     rate=25, note=None, # As for write_film
 ) -> int: # How many frames there were
-    "Write a film with the labels over it and a legend below"
+    "Write a film with the labels over it and a legend below; raises `TclError` as `write_film` does"
     strip = []
     def drawn():
         for time, found in labelled:
@@ -203,7 +204,8 @@ def save_film(
     note=None, # For the film with the overlay
     **changes, # To the segmenter's settings
 ) -> int: # How many frames there were
-    "Label a film, and write what is asked for; the overlay comes last, whole or not at all"
+    """Label a film, and write what is asked for; the overlay comes last, whole or not at all;
+    raises `TclError` for a film that cannot be read, and for what cannot be written"""
     with opened_film(path) as (_, stream):
         own, about = film_rate(stream), stream.frames or None
     other = [kind for kind in kinds if kind != 'overlay']
