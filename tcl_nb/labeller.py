@@ -27,16 +27,17 @@ class Windows:
     image:torch.Tensor # [1,3,h,w], at the size it is read at, normalised
     places:list # (top, left, height, width) of each window
     padded:torch.Tensor # [K,3,h',w'], the windows in whole patches
-    pad:tuple # What was added to each
-    made:list=field(default_factory=list) # What the system made of each
+    pad:tuple # What was added to each: (left, right, top, bottom) pixels
+    made:list=field(default_factory=list) # What the system made of each: a list of tensors or None, see `ask`
     regions:torch.Tensor=None # [h,w] whose pixels share their scores, if the protocol wants that
 
 class Labeller:
-    "Pictures → the winning class and its score at every pixel, as a protocol says"
+    """Pictures → the winning class and its score at every pixel, as a protocol says;
+    raises `TclError` for a protocol that the system cannot follow"""
     def __init__(self,
-        system, # From chapter 07 or 11, or a function (image, text) → maps
-        clip:FrozenCLIP, # Reads the words; where it is, everything is computed
-        protocol:Protocol, # As 'on' gives it
+        system, # From chapter 07 or 11, or a function (image [K,3,h,w], text [N,C]) → maps [K,N,h',w']
+        clip:FrozenCLIP, # Embeds the words; everything is computed on its device
+        protocol:Protocol, # For this benchmark: a protocol's exceptions are settled by its method 'on'
         classes:Benchmark, # Names and their words
         dtype=torch.float32, # The towers' arithmetic
         prune:bool=True, # Leave out classes that cannot win
@@ -206,7 +207,7 @@ def _by_groups(self:Labeller, photo, threshold=None):
 def __call__(self:Labeller,
     images, # List of [3,H,W] uint8, of any sizes
 ) -> list: # For each ([H,W] class 0..N-1, or -1 where a word of the background won; [H,W] its score in 0..1)
-    "Read pictures"
+    "Each picture's best class and its score, at every pixel"
     photos = [self.cut(image) for image in images]
     self.ask(photos)
     one = dict(mask=self._by_mask, softmax=self._by_softmax, groups=self._by_groups)[self.protocol.score]
@@ -214,10 +215,10 @@ def __call__(self:Labeller,
 
 @patch
 def labels(self:Labeller,
-    best:torch.Tensor, score:torch.Tensor, # Of one picture
-    threshold:float=None, # Another than the protocol's
+    best:torch.Tensor, score:torch.Tensor, # Of one picture, both [H,W], as calling the labeller gives them
+    threshold:float=None, # In place of the protocol's
 ) -> torch.Tensor: # [H,W] int64, in the benchmark's numbering
-    "Winners to labels"
+    "Best classes and their scores → labels"
     if not self.classes.background: return best
     if self.protocol.score == 'groups': return best + 1 # the background has won or lost already
     threshold = (0. if self.floor is None else self.floor) if threshold is None else threshold
