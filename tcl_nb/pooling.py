@@ -33,7 +33,7 @@ def linear(
 def value_path(
     pool:nn.Module, # timm's AttentionPoolLatent, or open_clip's AttentionalPooler
 ) -> list: # Two linear layers, D → E → E
-    "What a pool's attention is when there is one token to look at"
+    "What a pool's attention is when there is one token to look at: a value path (Zhou et al., 2022)"
     if isinstance(pool, AttentionPoolLatent):
         D, bias = pool.kv.out_features//2, pool.kv.bias
         return [linear(pool.kv.weight[D:], None if bias is None else bias[D:]), pool.proj]
@@ -59,8 +59,8 @@ class Added(nn.Module):
 
 def alone(
     pool:nn.Module, # timm's AttentionPoolLatent, or open_clip's AttentionalPooler
-) -> list: # Layers that work on each token by itself
-    "A pool for one token"
+) -> list: # Layers D → E that work on each token [...,D] by itself
+    "A pool for one token: its value path, and the LayerNorm or MLP that the pool was published with"
     if not isinstance(pool, AttentionPoolLatent): return [pool.ln_k, *value_path(pool)]
     return value_path(pool) + ([] if pool.mlp is None else [Added(pool.norm, pool.mlp)])
 
@@ -106,7 +106,7 @@ def open_clip_head(
 def timm_head(
     visual:TimmModel, # open_clip's wrapper of one of timm's image towers
 ) -> tuple: # (Head, proj [E,C])
-    "What a tower of timm's does with one token"
+    "What a tower of timm's does with one token, its last matrix apart"
     trunk = visual.trunk
     pool = [] if trunk.attn_pool is None else alone(trunk.attn_pool)
     head = Head(trunk.embed_dim, trunk.norm, *pool, trunk.fc_norm, trunk.head, *visual.head)
@@ -136,15 +136,15 @@ def stacked(
 def turns(
     rope:nn.Module, # timm's rotary embedding
     grid:tuple, # (h, w)
-) -> torch.Tensor: # [h·w, ...] sines and cosines
-    "By what each place of a grid is turned"
+) -> torch.Tensor: # [h·w, ...] sines and cosines of the angles
+    "By what angles queries and keys of each place of a grid are turned (RoPE)"
     if rope.feat_shape is None: return rope.get_embed(grid)
     rope.update_feat_shape(grid) # it keeps those of the grid that was asked for last
     return rope.get_embed()
 
 # %% ../nbs/workshop/pooling.ipynb #6fee1c8e
 class TowerAttention(nn.Module):
-    "The attention of a block of timm's, with the names that chapter 02 reads"
+    "The attention of a block of timm's, with the names that chapter 02 reads; a LayerNorm of its own is in `out_proj`"
     def __init__(self,
         attn:nn.Module, # timm's
         prefix:int, # Tokens before the patches: 1, or 0 where zeros stand in place 0
@@ -174,11 +174,11 @@ def hidden(self:TowerAttention,
 @patch
 def paired(self:TowerAttention,
     x:torch.Tensor, # [B,1+L,D] tokens after the block's first LayerNorm
-    pairs:tuple=('qk',), # What is compared with what, see chapter 02
+    pairs:tuple=('qk',), # What is compared with what, such as queries with keys; the results are added
     bias:torch.Tensor=None, # [T,T] added to the logits, if any
     turn=lambda y: y, # What happens to queries and keys [B,heads,1+L,d] before they meet
 ) -> torch.Tensor: # [B,1+L,D]
-    "Attention among these tokens"
+    "Attention among these tokens, as chapter 02's paired_attention"
     stack = F.linear(x, self.in_proj_weight, self.in_proj_bias)
     q, k, v = (y.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for y in stack.chunk(3, -1))
     side, mask = dict(q=turn(self.q_norm(q)), k=turn(self.k_norm(k))), self.hidden(bias, x)
