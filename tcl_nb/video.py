@@ -24,11 +24,13 @@ from .masks import made_with
 FILMS = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.m2ts', '.mts', '.wmv', '.flv', '.ogv',
          '.3gp')
 
-def is_film(path) -> bool:
+def is_film(
+    path, # A file's name, whether or not there is such a file
+) -> bool:
     "Whether a file's name is that of a film"
     return Path(path).suffix.lower() in FILMS
 
-def pyav():
+def pyav(): # The module 'av'
     "The package PyAV; raises `TclError` where it is missing"
     try: return importlib.import_module('av')
     except ImportError as e: raise TclError("films need the package av: pip install 'tcl_nb[video]'") from e
@@ -50,13 +52,18 @@ def opened_film(
         raise TclError(f"cannot read a film from '{path}': {why}") from e
 
 # %% ../nbs/workshop/video.ipynb #cfdea570
-def film_rate(stream) -> Fraction:
+def film_rate(
+    stream, # PyAV's stream of pictures
+) -> Fraction: # In 0..1000
     "Frames a second that a film has on average; 25 where it doesn't say"
     rate = stream.average_rate or stream.base_rate
     return Fraction(rate) if rate and rate <= 1000 else Fraction(25)
 
-def upright_pixels(frame, size=None):
-    "A decoded frame as [3,H,W] uint8, turned as the film says; `size`: (H, W) before turning"
+def upright_pixels(
+    frame, # PyAV's VideoFrame
+    size:tuple=None, # (h, w) to scale to, before turning; the frame's own when None
+) -> torch.Tensor: # [3,H,W] uint8
+    "A decoded frame's pixels, turned as the film says"
     h, w = size or (frame.height, frame.width)
     pixels = frame.to_ndarray(format='rgb24', width=w, height=h)
     turned = np.rot90(pixels, round(frame.rotation/90))
@@ -123,8 +130,10 @@ def _stream(container, size, rate):
     stream.codec_context.time_base = Fraction(1, 60_000)
     return stream
 
-def film_note(path):
-    "The note that `write_film` left in a film; None for any other file"
+def film_note(
+    path, # The film
+): # The note, a plain value, or None
+    "The note that `write_film` left in a film; None for any other file, and for one that cannot be read"
     try:
         with opened_film(path) as (container, _): return json.loads(container.metadata['comment'])
     except Exception: return None # missing, cut, or a stranger's
