@@ -203,15 +203,15 @@ def _by_groups(self:Labeller, photo, threshold=None):
 
 # %% ../nbs/workshop/labeller.ipynb #c7a24a42
 @patch
-@torch.no_grad()
 def __call__(self:Labeller,
     images, # List of [3,H,W] uint8, of any sizes
 ) -> list: # For each ([H,W] class 0..N-1, or -1 where a word of the background won; [H,W] its score in 0..1)
     "Each picture's best class and its score, at every pixel"
-    photos = [self.cut(image) for image in images]
-    self.ask(photos)
-    one = dict(mask=self._by_mask, softmax=self._by_softmax, groups=self._by_groups)[self.protocol.score]
-    return [one(photo) for photo in photos]
+    with torch.no_grad():
+        photos = [self.cut(image) for image in images]
+        self.ask(photos)
+        one = dict(mask=self._by_mask, softmax=self._by_softmax, groups=self._by_groups)[self.protocol.score]
+        return [one(photo) for photo in photos]
 
 @patch
 def labels(self:Labeller,

@@ -67,17 +67,16 @@ def _ask(self:Reading, image, text):
     return self.system(image, text)
 
 @patch
-@torch.no_grad()
 def coarse(self:Reading,
     words, # A tuple of N
 ) -> list: # For each batch of windows (masks [b,N,h,w], CLIP's own [b,N,h',w'] or None)
     "What the system says to words, kept for the last ones"
     if self.last[0] == words: return self.last[1]
     text = self.segmenter.table.rows(words).to(self.segmenter.device)
-    with self._arithmetic():
+    with torch.no_grad(), self._arithmetic():
         if self.dense and 'dense' not in self.kept: self.kept['dense'] = [self.system.embed(x) for x, _ in self.inputs]
-        out = [self.system.masks(*e, text) for e in self.kept['dense']] if self.dense else [(self._ask(x, text).float(),
-            None) for x, _ in self.inputs]
+        if self.dense: out = [self.system.masks(*e, text) for e in self.kept['dense']]
+        else: out = [(self._ask(x, text).float(), None) for x, _ in self.inputs]
     self.last = words, out
     return out
 
@@ -212,7 +211,10 @@ def numbered(
     "Write each number on a dark tag"
     out = Image.fromarray(picture)
     draw = ImageDraw.Draw(out)
-    for i, xy in places.items():
+    for i, (x, y) in places.items():
+        left, top, right, bottom = draw.textbbox((0, 0), str(i), _FONT, 'mm')
+        # a tag at the border moves inside
+        xy = min(max(x, 4-left), out.width-5-right), min(max(y, 3-top), out.height-4-bottom)
         box = draw.textbbox(xy, str(i), _FONT, 'mm')
         draw.rounded_rectangle([box[0]-4, box[1]-3, box[2]+4, box[3]+3], 4, (20, 20, 20))
         draw.text(xy, str(i), 'white', _FONT, 'mm')
