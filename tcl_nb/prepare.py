@@ -104,8 +104,7 @@ def write_miniature(
     key:str, # A benchmark that lies on disk
     folder, # Data root to write into; it may hold miniatures, but no other pictures of this benchmark
 ) -> dict: # Picture's key → labels [H,W] int64, as the benchmark should give them
-    """Write three tiny pictures and their labels in a benchmark's
-    official layout, as its archives have it before `tcl_prepare`"""
+    "Write three tiny pictures and their labels as a benchmark's archives have them before `tcl_prepare`"
     f, root = entry(key), Path(folder)
     if isinstance(f, Drawn): raise TclError(f'benchmark {key} is drawn and has no files; it is a miniature by itself')
     pictures, ending = part_of(f, root, 'pictures', 'val')

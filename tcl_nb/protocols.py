@@ -89,7 +89,8 @@ def changed(self:Protocol,
                             if told else self.name, **changes})
 
 @patch
-def __str__(self:Protocol):
+def __str__(self:Protocol) -> str:
+    "One field a line, for `print`"
     rows = [(k, f"{v if isinstance(v, str) else 'own'}, {len(self.prompts)} templates" if k == 'templates' else v)
             for k, v in self.facts().items() if v != '']
     return '\n'.join(f'{k:<16}{v}' for k, v in rows)
