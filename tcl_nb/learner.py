@@ -49,6 +49,8 @@ class Stream:
 # %% ../nbs/workshop/learner.ipynb #c4478521
 class Plain(Callback):
     "A callback whose errors stay as they are"
+    def __init__(self): super().__init__() # fastai would also take a function for each moment
+
     def __call__(self, event_name):
         if self.run and (do := getattr(self, event_name, None)): do()
 

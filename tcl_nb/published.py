@@ -77,8 +77,7 @@ def _read_pickle(path):
 def read_published(
     path, # A .pth file of the published code
 ) -> dict: # Name in the file → tensor, the learned parameters 'masker.…' and whatever else is there
-    """The weights of a published checkpoint; raises `TclError` that names
-    a file which is missing, damaged, something else, or would run code"""
+    "The weights of a published checkpoint; raises `TclError` for a file that is missing, damaged or would run code"
     try: held = _read_pickle(path)
     except Exception as e:
         if name := re.search(r'GLOBAL ([\w.]+)', str(e)):

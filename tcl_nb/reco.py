@@ -156,14 +156,14 @@ class ReCo:
 
 # %% ../nbs/workshop/reco.ipynb #cd371852
 @patch
-@torch.no_grad()
 def maps(self:ReCo,
     image:torch.Tensor, # [B,3,H,W] normalised
 ) -> tuple: # (features [B,D,h,w] to compare pictures, dense map [B,C,h,w] for texts, or None without language)
     "What a picture is compared by"
-    trunk, grid = self.clip.trunk(image), self.clip.grid(image)
-    dense = self.clip.dense(trunk, grid) if self.language else None
-    return self.own(image) if self.own else to_map(trunk[:, 1:], grid), dense
+    with torch.no_grad():
+        trunk, grid = self.clip.trunk(image), self.clip.grid(image)
+        dense = self.clip.dense(trunk, grid) if self.language else None
+        return self.own(image) if self.own else to_map(trunk[:, 1:], grid), dense
 
 # %% ../nbs/workshop/reco.ipynb #3bace9d1
 @patch
@@ -179,18 +179,18 @@ def _attention(dense, text, size): # σ(10·cosine) [B,N,h,w] at a size
 
 # %% ../nbs/workshop/reco.ipynb #9374e228
 @patch
-@torch.no_grad()
 def examples(self:ReCo,
     text:torch.Tensor, # [C]
 ) -> tuple: # (reference embedding [D] of unit length, numbers of the k retrieved pictures in the archive, seeds [k])
     "Retrieve pictures for a text and co-segment them"
-    found = self.retrieve(text)
-    features, dense = self.maps(self.archive.read(found))
-    weights = _attention(dense, text[None], features.shape[-2:])[:,
-        0] if self.language else torch.ones_like(features[:, 0])
-    for r in self.context: weights = weights*(1 - similarity(features, r[None])[:, 0].sigmoid())
-    reference, seeds = cosegment(features, weights)
-    return reference, found, seeds
+    with torch.no_grad():
+        found = self.retrieve(text)
+        features, dense = self.maps(self.archive.read(found))
+        weights = _attention(dense, text[None], features.shape[-2:])[:,
+            0] if self.language else torch.ones_like(features[:, 0])
+        for r in self.context: weights = weights*(1 - similarity(features, r[None])[:, 0].sigmoid())
+        reference, seeds = cosegment(features, weights)
+        return reference, found, seeds
 
 @patch
 def reference(self:ReCo,
@@ -203,16 +203,16 @@ def reference(self:ReCo,
 
 # %% ../nbs/workshop/reco.ipynb #475c911d
 @patch
-@torch.no_grad()
 def __call__(self:ReCo,
     image:torch.Tensor, # [B,3,H,W] normalised
     text:torch.Tensor, # [N,C]
 ) -> torch.Tensor: # [B,N,h,w] in 0..1
     "Likeness to each text's reference, times CLIP's own opinion if the language head is on"
-    features, dense = self.maps(image)
-    out = similarity(features, torch.stack([self.reference(t) for t in text])).sigmoid()
-    if self.language: out = out*_attention(dense, text, out.shape[-2:])
-    return self.refine(image, out) if self.refine else out
+    with torch.no_grad():
+        features, dense = self.maps(image)
+        out = similarity(features, torch.stack([self.reference(t) for t in text])).sigmoid()
+        if self.language: out = out*_attention(dense, text, out.shape[-2:])
+        return self.refine(image, out) if self.refine else out
 
 @patch
 def similarity(self:ReCo, image, text): # As __call__ → ln(scores)/10, the language head's 10 as a temperature

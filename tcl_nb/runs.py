@@ -108,8 +108,7 @@ def load_checkpoint(
     defaults:dict=None, # The recipe's defaults, for keys that the run didn't know yet
     inputs:dict=None, # Name → fingerprint of what the run reads; must be as it was
 ) -> dict: # What is known of it: step, recipe, versions, …
-    """Go on where a checkpoint was saved; raises `TclError` that
-    names a file which is damaged, or of another tower or run"""
+    "Go on where a checkpoint was saved; raises `TclError` for a file that is damaged, or of another tower or run"
     tensors, about = _checked(path, objective, recipe, free, defaults, inputs)
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
     try: objective.load_state_dict(part('model.'))
@@ -133,8 +132,7 @@ def _any_rank(yes, device):
     return votes.item()
 
 class Save(Plain):
-    """Saves the run every so many steps, at its end, and when SIGTERM
-    or Ctrl-C ask it to stop; then `learn.stopped` is the signal"""
+    "Saves the run every so many steps, at its end, and when a signal asks it to stop, which is `learn.stopped` then"
     order = 70 # after all others
     def __init__(self,
         path, # The checkpoint

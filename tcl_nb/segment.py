@@ -78,8 +78,10 @@ def _inside(folder, rest):
 def find_pictures(
     *paths, # Pictures, folders, or patterns such as *.jpg
 ) -> dict: # Picture's path → where its results go, as a path without an ending, relative to the output folder
-    """The pictures, and all in the folders and those below them, with a warning
-    about other files; raises `TclError` for a path where there is none"""
+    """The pictures, and all in the folders and those below them
+
+    Warns of other files, and raises `TclError` for a path where there is no picture.
+    """
     asked, rest = [p for path in paths for p in _named(path)], Counter()
     found = dict.fromkeys(p for path in asked for p in (_inside(path, rest) if path.is_dir() else [path]))
     if rest: warnings.warn(left_out(rest))
@@ -299,8 +301,10 @@ def _side_by_side(segmenter, todo, classes, changes, out, places, kinds):
 def tcl_segment(
     argv:list=None, # The command line's words; this program's when None
 ):
-    """Label the pixels of a picture, or of all in a folder, with words:
-    `tcl_segment PICTURE_OR_FOLDER [PICTURE ...] word [word ...]`"""
+    """Label the pixels of a picture, or of all in a folder, with words
+
+    `tcl_segment PICTURE_OR_FOLDER [PICTURE ...] word [word ...]`
+    """
     args = arguments().parse_args(argv)
     pictures, classes, kinds, changes = _request(args)
     options = _system(args)
