@@ -356,10 +356,11 @@ def run_alignment(
     r:AlignRecipe, # What to train
     callbacks=(), # More callbacks
 ) -> tuple: # (the trained Alignment; its scores, or None; the signal that stopped it before its end, or 0)
-    """Align a tower with captions, or go on with it; writes log.csv,
-    last.safetensors and at the end tower.safetensors and model.safetensors;
-    raises `TclError` for kept maps of other pictures, for a backbone or an
-    encoder that is not there, and for keys that do not fit each other"""
+    """Align a tower with captions, or go on with it
+
+    Writes log.csv, last.safetensors and at the end tower.safetensors and model.safetensors. Raises `TclError` for
+    kept maps of other pictures, a backbone or an encoder that is not there, and keys that do not fit each other.
+    """
     device, out = join_processes(r.device), Path(r.out)
     check_folder(out)
     check_batch(r, ranks()[1])
@@ -384,8 +385,10 @@ def finish(
     source:Source, # Kept maps of the training pairs
     table:CaptionTable, # Embeddings of their captions
 ) -> dict: # The scores that were measured: recall in percent, the table's mean cosine with the encoder
-    """Measure, fit the static table, and write the tower,
-    and a grounder without decoder that gives its own dense map"""
+    """Measure, fit the static table, and write the tower
+
+    Beside it a grounder without decoder is written, which gives the tower's own dense map.
+    """
     scores = {}
     if r.validation:
         held, held_table = _kept(r, clip, r.validation, Path(r.maps)/'validation')

@@ -16,8 +16,10 @@ _WIDE = str.maketrans('，、；', ',,;') # as they are typed in Chinese and Jap
 def split_words(
     text:str, # 'cat, dog' or 'cat; person=man,woman; dog'
 ) -> list: # ['cat', 'person=man,woman', 'dog']
-    """A text of words → its classes: commas and semicolons part
-    classes, but after NAME= a comma separates the words of that class"""
+    """A text of words → its classes
+
+    Commas and semicolons part classes, but after NAME= a comma separates the words of that class.
+    """
     out = []
     for part in re.split('[;\n]', text.translate(_WIDE)):
         open_class = False

@@ -239,8 +239,11 @@ def load_clip(
     pretrained:str=None, # open_clip's tag, or a checkpoint of any kind below; None: random weights from a fixed seed
     quick_gelu:bool=None, # The activation of open_clip's models: QuickGELU or GELU; None: what the weights tell
 ) -> FrozenCLIP: # On the CPU, float32, frozen
-    """A frozen CLIP by name; raises `TclError` for a name or file that is wrong or a model that is not supported,
-    and `Unreachable`, a `TclError` too, for weights that cannot be fetched"""
+    """A frozen CLIP by name
+
+    Raises `TclError` for a name or file that is wrong or a model that is not supported, and `Unreachable`,
+    a `TclError` too, for weights that cannot be fetched.
+    """
     name, pretrained = str(name), str(pretrained) if pretrained else None
     own = name in EMBEDDED or name.endswith('.safetensors') or Path(name).is_file()
     if own and pretrained:

@@ -290,8 +290,10 @@ def published_validation(
     pictures:int=None, # Of each list; None: all
     protocol:Protocol=None, # PROTOCOLS['tcl'] when None
 ) -> dict: # {'miou': mean of both, 'voc20': …, 'context59': …}, in percent
-    """mIoU on the training pictures of VOC20 and Context59, as the
-    authors watched it; raises `TclError` where the data isn't at hand"""
+    """mIoU on the training pictures of VOC20 and Context59, as the authors watched it
+
+    Raises `TclError` where the data isn't at hand.
+    """
     data = os.environ.get('TCL_NB_DATA')
     if not data:
         raise TclError('evaluate: set the environment variable TCL_NB_DATA to the data root, the folder that '

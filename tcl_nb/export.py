@@ -100,8 +100,10 @@ def trace(
     module:DenseModule, # What is to be traced
     size:tuple=None, # (H, W) in pixels, for a program of one size; any when None
 ) -> torch.export.ExportedProgram: # 'module' as a graph of operations, with its weights
-    """A module as a program; raises `TclError` for a wrong size,
-    and for a module whose program would be another function"""
+    """A module as a program of PyTorch's exporter
+
+    Raises `TclError` for a wrong size, and for a module whose program would be another function.
+    """
     patch, Dim = module.patch, torch.export.Dim
     if size: _check_size(size, patch)
     free = {0: Dim('batch', min=1)} | ({} if size else {2: patch*Dim('h', min=2), 3: patch*Dim('w', min=2)})
@@ -148,8 +150,10 @@ def save_onnx(
     path, # File to write, .onnx
     about:dict, # What describe gives
 ) -> None:
-    """Write a program as ONNX: input image, outputs dense and, with
-    text rows, masks; the description is its metadata entry tcl_nb"""
+    """Write a program as ONNX, with input image, outputs dense and, where there are text rows, masks
+
+    The description is its metadata entry tcl_nb.
+    """
     _too_large(program)
     _need('onnx', 'onnxscript')
     names = ['dense', 'masks'][:len(program.graph_signature.user_outputs)]
@@ -166,8 +170,10 @@ def save_table(
     path, # File to write: .npz, .json, or .safetensors as TextTable.load reads it
     names=None, # Those to write, in this order; all when None
 ) -> None:
-    """Write text embeddings by name: `names` [N] and `embedding` [N,C]
-    float32 of unit length; raises `TclError` for another ending"""
+    """Write text embeddings by name
+
+    The file has `names` [N] and `embedding` [N,C], float32 of unit length. Raises `TclError` for another ending.
+    """
     path, names = Path(path), list(table.names if names is None else names)
     rows = table.rows(names).cpu()
     if path.suffix == '.safetensors':
@@ -209,8 +215,10 @@ def export(
     masks:bool=False, # Put the words' rows inside, for masks as a second output
     size:tuple=None, # (H, W) in pixels for files of one size; any when None
 ) -> list: # Paths of the files
-    """Write a segmenter's picture side as files, and its words
-    as a table; raises `TclError` that says what can't be done"""
+    """Write a segmenter's picture side as files, and its words as a table
+
+    Raises `TclError` that says what can't be done.
+    """
     words, folder = _table_words(words), Path(folder)
     _checked(segmenter, words, formats, masks)
     check_folder(folder)

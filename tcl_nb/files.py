@@ -178,7 +178,7 @@ def compiler_later():
 # %% ../nbs/workshop/files.ipynb #eccb9059
 def moved(
     **homes:str, # A name, and the module of this package where it lives now
-):
+): # The function; 'homes' are names, and the module of this package where each lives now
     "A module's `__getattr__`: names that live elsewhere by now are still found where they were"
     def find(name):
         if name not in homes: raise AttributeError(f'this module has no {name!r}')

@@ -31,8 +31,10 @@ def save_grounder(
     metadata:dict=None, # Strings to keep with it
     half:bool=False, # Store in 16 bits
 ) -> None:
-    """Write a grounder's weights, and the name of its tower; CLIP's frozen tower is not
-    part of the file; raises `TclError` naming a file that can't be written"""
+    """Write a grounder's weights, and the name of its tower
+
+    CLIP's frozen tower is not part of the file. Raises `TclError` naming a file that can't be written.
+    """
     state = {k: (v.half() if half else v).contiguous() for k, v in grounder.state_dict().items()}
     with writing(path) as aside: save_file(state, aside, {'grounder': json.dumps(grounder.config), **(metadata or {})})
 
@@ -118,7 +120,7 @@ def load_grounder(
     name, # 'small', 'photo', 'tcl' (the published one), a file, a folder of save_pretrained, or 'user/name' on the hub
     clip:FrozenCLIP, # The tower that it was trained with; see tower_for
     **hub, # For a name on the hub, arguments of huggingface_hub.hf_hub_download such as revision and token
-) -> Grounder: # In eval mode
+) -> Grounder: # In eval mode; 'hub' is for a name on the hub: revision, token
     "Read a grounder; raises `TclError` that names a file which is missing, damaged or for another tower"
     path = _find(name, **hub)
     weights, known = _open(path)
@@ -159,7 +161,7 @@ def tower_for(
     name, # As in load_grounder
     pretrained:str=None, # Weights of the tower (open_clip's tag or a file), in place of those that the grounder names
     **hub, # As in load_grounder
-) -> FrozenCLIP: # On the CPU, frozen
+) -> FrozenCLIP: # On the CPU, frozen; 'hub' as in load_grounder
     "The frozen tower that a grounder was trained with; raises `TclError` that names a file which doesn't say"
     clip, weights = _named_tower(name, pretrained, **hub)
     return own_tower(clip, read_published(clip)) if Path(clip).suffix in PICKLES else load_clip(clip, weights)
@@ -213,7 +215,7 @@ def _results_table(results):
 def generate_model_card(self:Grounder,
     results=(), # Result files (.json) of tcl_eval, or dicts: benchmark, protocol, miou, pictures, official
     **about, # More values for the template
-) -> ModelCard: # The README.md of a saved grounder
+) -> ModelCard: # The README.md of a saved grounder; 'about' has more values for the template
     "What the hub shows of a grounder"
     about = {'results': _results_table(results), 'parameters': f'{sum(p.numel() for p in self.parameters()):,}',
              **self.config, **about}
@@ -232,7 +234,7 @@ def save_pretrained(self:Grounder,
     folder, # Folder to write: weights, config.json and, unless there is one, README.md
     results=(), # Result files (.json) of tcl_eval for the card's table, see generate_model_card
     **kwargs, # See huggingface_hub.ModelHubMixin
-): # As in the mixin
+): # As in huggingface_hub's ModelHubMixin, which 'kwargs' are for
     "Write a grounder as a folder that `load_grounder` reads; raises `TclError` naming a file that can't be written"
     _results_table(results) # a file that is none stops here
     try:
@@ -246,7 +248,7 @@ def push_to_hub(self:Grounder,
     name:str, # 'user/name' on the Hugging Face hub
     results=(), # Result files (.json) of tcl_eval for the card's table, see generate_model_card
     **kwargs, # See huggingface_hub.ModelHubMixin: private, token, branch, commit_message, …
-) -> str: # Address of the commit
+) -> str: # Address of the commit; 'kwargs' are private, token, branch, commit_message and the like
     "Upload the folder that `save_pretrained` writes; raises `TclError` that says what the hub answered"
     _results_table(results) # a file that is none stops here
     try:
@@ -261,6 +263,6 @@ def from_pretrained(cls:Grounder,
     name, # As in load_grounder: a folder, 'user/name', …
     clip:FrozenCLIP=None, # The tower that it was trained with; None: the one it names
     **hub, # As in load_grounder
-) -> Grounder: # In eval mode
+) -> Grounder: # In eval mode; 'hub' as in load_grounder
     "Read a grounder, by itself or for a tower; see `load_grounder`"
     return load_grounder(name, clip or tower_for(name, **hub), **hub)

@@ -78,7 +78,7 @@ def text(self:Canvas,
     text:str, # May have several lines
     size:float=9.5, # Of the letters, in points
     **how, # Of matplotlib's Text
-) -> None:
+) -> None: # 'how' is for matplotlib's Text
     "Write"
     usual = dict(ha='center', va='center', color=INK, linespacing=1.15, zorder=9)
     self.axes.text(x, y, text, fontsize=size, **{**usual, **how})
@@ -117,7 +117,7 @@ def picture(self:Canvas,
     picture, # [h,w] or [h,w,3], as matplotlib's imshow takes it
     framed:bool=False, # With a thick frame
     **how, # Of imshow
-) -> None:
+) -> None: # 'how' is for imshow
     "A square picture"
     axes = self.axes.inset_axes((x - side/2, y - side/2, side, side), transform=self.axes.transData)
     axes.imshow(picture, interpolation='nearest', **how)
@@ -137,7 +137,7 @@ def row(
     side:float, # Of a picture
     pictures, # As Canvas.picture takes them
     **how, # Of imshow
-) -> None:
+) -> None: # 'how' is for imshow
     "Pictures side by side"
     for k, picture in enumerate(pictures):
         canvas.picture(x + (k - (len(pictures)-1)/2)*1.07*side, y, side, picture, **how)
@@ -147,7 +147,7 @@ def square(
     side:float, # Of a picture
     pictures, # Rows of pictures
     **how, # Of imshow
-) -> None:
+) -> None: # 'how' is for imshow
     "All pairs, the matching ones framed"
     for i, line in enumerate(pictures):
         for j, picture in enumerate(line):

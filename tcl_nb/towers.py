@@ -404,7 +404,7 @@ def save_tower(
     tower:Tower, # What to write
     path, # A .safetensors file
     **about, # More to keep, for JSON: recipe, scores, …
-) -> None: # Raises TclError naming a file that can't be written
+) -> None: # Raises TclError naming a file that can't be written; 'about' is more to keep, for JSON
     "Write a tower in 16 bits"
     meta = dict(tower=tower.config, version=VERSION, about=about, words=getattr(tower.text.tokenizer, 'words', None))
     state = {k: v.detach().cpu().half().contiguous() for k, v in tower.state().items()}
