@@ -32,8 +32,10 @@ class Windows:
     regions:torch.Tensor=None # [h,w] whose pixels share their scores, if the protocol wants that
 
 class Labeller:
-    """Pictures → the winning class and its score at every pixel, as a protocol says;
-    raises `TclError` for a protocol that the system cannot follow"""
+    """Pictures → the winning class and its score at every pixel, as a protocol says
+
+    Raises `TclError` for a protocol that the system cannot follow.
+    """
     def __init__(self,
         system, # From chapter 07 or 11, or a function (image [K,3,h,w], text [N,C]) → maps [K,N,h',w']
         clip:FrozenCLIP, # Embeds the words; everything is computed on its device

@@ -213,8 +213,10 @@ def save_film(
     note=None, # For the film with the overlay
     **changes, # To the segmenter's settings
 ) -> int: # How many frames there were
-    """Label a film, and write what is asked for; the overlay comes last, whole or not at all;
-    raises `TclError` for a film that cannot be read, and for what cannot be written"""
+    """Label a film, and write what is asked for; the overlay comes last, whole or not at all
+
+    Raises `TclError` for a film that cannot be read, and for what cannot be written.
+    """
     with opened_film(path) as (_, stream):
         own, about = film_rate(stream), stream.frames or None
     other = [kind for kind in kinds if kind != 'overlay']
