@@ -170,12 +170,6 @@ class FrozenCLIP(nn.Module):
         self.templates, self.mean, self.std = templates, mean, std
         self.requires_grad_(False).eval()
 
-    def train(self,
-        mode:bool=True, # Has no effect
-    ): # The tower itself
-        "A frozen tower stays in evaluation mode, whatever is asked of it"
-        return super().train(False)
-
     @property
     def patch(self) -> int: # In pixels
         "A patch's side"
@@ -185,6 +179,14 @@ class FrozenCLIP(nn.Module):
     def fingerprint(self) -> str: # 16 hexadecimal digits
         "A hash of all that decides a text's embedding"
         return _fingerprint(self)
+
+# %% ../nbs/02_clip.ipynb #8e41c7d2
+@patch
+def train(self:FrozenCLIP,
+    mode:bool=True, # Has no effect
+): # The tower itself
+    "A frozen tower stays in evaluation mode, whatever is asked of it"
+    return super(FrozenCLIP, self).train(False)
 
 # %% ../nbs/02_clip.ipynb #8c0b9c0c
 @patch(as_prop=True)
